@@ -1,1 +1,27 @@
-//! The shard and its shell.
+//! The broker: a shard is a state machine, everything else is a shell.
+//!
+//! The modules stand from the ground up; each uses only those above it in this list. `shard::Shard` is what a core
+//! owns, `step` is the only way into it, and `shell` (feature `shell`) is the only place that knows glommio, clocks,
+//! files and threads.
+
+#![warn(missing_docs)]
+#![cfg_attr(not(feature = "shell"), forbid(unsafe_code))]
+
+pub mod ids;
+pub mod limits;
+pub mod config;
+pub mod metadata;
+pub mod placement;
+pub mod letter;
+pub mod effects;
+pub mod controller;
+pub mod coordinator;
+pub(crate) mod pending;
+pub(crate) mod partition;
+pub(crate) mod fetch_session;
+pub(crate) mod waits;
+pub mod shard;
+pub(crate) mod api;
+pub mod step;
+#[cfg(feature = "shell")]
+pub mod shell;
