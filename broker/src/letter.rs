@@ -33,6 +33,8 @@ pub enum Letter {
         /// The id of the fetch.
         id: AskId,
     },
+    /// A shard's first checkpoint of this process is complete: when all say so, files of earlier lives may go.
+    FirstCheckpoint,
     /// The controller's newest image of the metadata.
     Image(Arc<Image>),
     /// A shard has applied an image.
@@ -61,13 +63,15 @@ pub enum Ask {
     DescribeProducers(Vec<PartitionKey>),
     /// Sizes of all logs; answered by `Answer::LogDirs`.
     LogDirs,
-    /// A request for the group coordinators on that shard; answered by `Answer::Response`.
+    /// A request for one group coordinator; answered by `Answer::Response`.
     Group {
+        /// The partition of `__consumer_offsets` whose coordinator is meant.
+        partition: i32,
         /// Who asked.
         client: Client,
         /// The request's version.
         version: i16,
-        /// The request, already narrowed to the groups of that shard.
+        /// The request, already narrowed to the groups of that coordinator.
         request: Request,
     },
     /// A request for the controller; answered by `Answer::Response`.

@@ -20,6 +20,8 @@ pub(crate) mod pending;
 pub(crate) mod partition;
 pub(crate) mod fetch_session;
 pub(crate) mod waits;
+pub(crate) mod group_host;
+pub mod producer_ids;
 pub mod shard;
 pub(crate) mod api;
 pub mod step;

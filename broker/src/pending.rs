@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use storage::Now;
 
 use crate::effects::Effects;
-use crate::ids::AskId;
+use crate::ids::{Address, AskId};
 use crate::letter::Answer;
 use crate::limits::PENDING_MAX;
 
@@ -15,9 +15,14 @@ pub(crate) type Finish<S> = Box<dyn FnOnce(&mut S, Now, Vec<Answer>, &mut Effect
 /// The open questions of a shard `S`.
 pub(crate) struct PendingTable<S> {
     gathers: BTreeMap<u64, Gather<S>>,
-    /// The gather and the place in it of each open question.
-    asks: BTreeMap<AskId, (u64, usize)>,
+    asks: BTreeMap<AskId, Asked>,
     next: u64,
+}
+
+/// An open question: whom it went to, and its gather.
+struct Asked {
+    address: Address,
+    gather: u64,
 }
 
 struct Gather<S> {
@@ -41,42 +46,43 @@ impl<S> PendingTable<S> {
         self.asks.len() >= PENDING_MAX
     }
 
-    /// Opens `count` questions, at least one, and returns their ids, which are consecutive.
-    pub(crate) fn open(&mut self, count: usize, finish: Finish<S>) -> Vec<AskId> {
-        assert!(count > 0, "a gather waits for something");
+    /// Opens a question to each of `addresses`, at least one, and returns their ids in the same order.
+    pub(crate) fn open(&mut self, addresses: &[Address], finish: Finish<S>) -> Vec<AskId> {
+        assert!(!addresses.is_empty(), "a gather waits for something");
         let gather = self.next;
-        let ids: Vec<AskId> = (0..count as u64).map(|place| AskId(gather + place)).collect();
-        self.next += count as u64;
-        for (place, id) in ids.iter().enumerate() {
-            self.asks.insert(*id, (gather, place));
+        self.next += addresses.len() as u64;
+        let ids: Vec<AskId> = (gather..self.next).map(AskId).collect();
+        for (id, address) in ids.iter().zip(addresses) {
+            self.asks.insert(*id, Asked { address: *address, gather });
         }
-        self.gathers.insert(gather, Gather { answers: vec![None; count], missing: count, finish });
+        let answers = vec![None; addresses.len()];
+        self.gathers.insert(gather, Gather { missing: answers.len(), answers, finish });
         ids
     }
 
     /// Takes an answer in; when it was the last of its gather, returns what to do with all of them.
     pub(crate) fn answered(&mut self, id: AskId, answer: Answer) -> Option<(Finish<S>, Vec<Answer>)> {
-        let (key, place) = self.asks.remove(&id)?;
-        let gather = self.gathers.get_mut(&key).expect("an open question has its gather");
+        let asked = self.asks.remove(&id)?;
+        let gather = self.gathers.get_mut(&asked.gather).expect("an open question has its gather");
+        let place = (id.0 - asked.gather) as usize;
         assert!(gather.answers[place].is_none(), "a question is answered once");
         gather.answers[place] = Some(answer);
         gather.missing -= 1;
         if gather.missing > 0 {
             return None;
         }
-        let gather = self.gathers.remove(&key).expect("just found");
+        let gather = self.gathers.remove(&asked.gather).expect("just found");
         Some((gather.finish, gather.answers.into_iter().map(|a| a.expect("none is missing")).collect()))
     }
 
-    /// The answers that are in so far beside `id`, and the questions that are still open there.
-    pub(crate) fn siblings(&self, id: AskId) -> Option<(impl Iterator<Item = &Answer>, Vec<AskId>)> {
-        let (key, _) = self.asks.get(&id)?;
-        let gather = &self.gathers[key];
-        let open = (0..gather.answers.len())
-            .filter(|place| gather.answers[*place].is_none())
-            .map(|place| AskId(key + place as u64))
-            .filter(|open| *open != id)
-            .collect();
-        Some((gather.answers.iter().flatten(), open))
+    /// The questions that are still open beside `id`, and whom they went to.
+    pub(crate) fn siblings(&self, id: AskId) -> Vec<(Address, AskId)> {
+        let Some(asked) = self.asks.get(&id) else { return Vec::new() };
+        let count = self.gathers[&asked.gather].answers.len() as u64;
+        (asked.gather..asked.gather + count)
+            .map(AskId)
+            .filter(|other| *other != id)
+            .filter_map(|other| self.asks.get(&other).map(|asked| (asked.address, other)))
+            .collect()
     }
 }

@@ -1,0 +1,184 @@
+//! What one core owns: its partitions and their store, who waits for what, fetch sessions and group coordinators.
+//!
+//! This is the state and its small verbs; what to do with an input stands in `step`, what a request means in `api`.
+
+use std::sync::Arc;
+
+use net::ErrorCode;
+use storage::{LeaderEpoch, LogConfig, Now, Offset, PartitionKey, Slot, Store};
+
+use crate::config::BrokerConfig;
+use crate::effects::Effects;
+use crate::fetch_session::FetchSessions;
+use crate::ids::{Address, ShardId};
+use crate::group_host::GroupHost;
+use crate::letter::{Answer, Ask, Letter};
+use crate::metadata::Image;
+use crate::partition::Partition;
+use crate::pending::{Finish, PendingTable};
+use crate::placement;
+use crate::producer_ids::ProducerIds;
+use crate::waits::{Asker, WaitId, Waits};
+
+/// The state of one core.
+pub struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) shards: u16,
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) image: Arc<Image>,
+    pub(crate) store: Store,
+    /// By slot.
+    pub(crate) partitions: Vec<Option<Partition>>,
+    pub(crate) waits: Waits,
+    pub(crate) pending: PendingTable<Shard>,
+    pub(crate) sessions: FetchSessions,
+    pub(crate) groups: GroupHost,
+    pub(crate) producer_ids: ProducerIds,
+    /// Shards of this broker that have completed their first checkpoint.
+    pub(crate) first_checkpoints: u16,
+}
+
+impl Shard {
+    /// A shard over an opened store. It serves what `image` names once that image was given to `step` as a letter.
+    pub fn new(id: ShardId, shards: u16, config: Arc<BrokerConfig>, store: Store) -> Shard {
+        assert!(id.0 < shards, "a shard is one of its broker's");
+        Shard {
+            id,
+            shards,
+            image: Arc::new(Image::empty()),
+            store,
+            partitions: Vec::new(),
+            waits: Waits::default(),
+            pending: PendingTable::new(),
+            sessions: FetchSessions::new(id.0, config.max_incremental_fetch_session_cache_slots),
+            groups: GroupHost::default(),
+            producer_ids: ProducerIds::default(),
+            first_checkpoints: 0,
+            config,
+        }
+    }
+
+    /// True while the shell should not hand in requests that add data.
+    pub fn is_over_pressure(&self) -> bool {
+        self.store.pressure().over || self.pending.is_full()
+    }
+
+    /// Questions and waits that are open: zero when the shard is idle.
+    pub fn open_work(&self) -> usize {
+        self.pending.len() + self.waits.len()
+    }
+
+    /// Begins an orderly stop: flush, last checkpoint, clean mark.
+    pub fn begin_stop(&mut self, now: Now) {
+        self.store.begin_stop(now);
+    }
+
+    /// True once an orderly stop is complete.
+    pub fn is_stopped(&self) -> bool {
+        self.store.stopped()
+    }
+
+    /// This shard's address.
+    pub fn address(&self) -> Address {
+        Address::Shard(self.id)
+    }
+
+    /// The shard that owns a partition.
+    pub(crate) fn owner(&self, key: &PartitionKey) -> Address {
+        Address::Shard(placement::shard_of(key.topic_id, key.partition, self.shards))
+    }
+
+    /// All shards, this one included.
+    pub(crate) fn everyone(&self) -> impl Iterator<Item = Address> + use<> {
+        (0..self.shards).map(|shard| Address::Shard(ShardId(shard)))
+    }
+
+    /// The partition, if this shard leads it.
+    pub(crate) fn partition(&self, key: &PartitionKey) -> Option<&Partition> {
+        self.partitions.get(self.store.slot(key)?.index())?.as_ref()
+    }
+
+    pub(crate) fn partition_at(&mut self, slot: Slot) -> Option<&mut Partition> {
+        self.partitions.get_mut(slot.index())?.as_mut()
+    }
+
+    /// The partition of that name, if there is one in the cluster.
+    pub(crate) fn resolve(&self, topic: &str, partition: i32) -> Option<PartitionKey> {
+        let topic = self.image.topic(topic)?;
+        topic.partition(partition)?;
+        Some(PartitionKey { topic_id: topic.id, partition })
+    }
+
+    /// True for topics that belong to the brokers and not to users.
+    pub(crate) fn is_internal(&self, topic: &str) -> bool {
+        self.image.topic(topic).is_some_and(|topic| topic.is_internal())
+    }
+
+    /// The partition, if this shard leads it in the epoch that the client believes in (KIP-320); -1 for any.
+    pub(crate) fn led(&self, key: &PartitionKey, current_leader_epoch: i32) -> Result<&Partition, ErrorCode> {
+        let partition = self.partition(key).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        match current_leader_epoch {
+            -1 => Ok(partition),
+            epoch if epoch < partition.leader_epoch => Err(ErrorCode::FencedLeaderEpoch),
+            epoch if epoch > partition.leader_epoch => Err(ErrorCode::UnknownLeaderEpoch),
+            _ => Ok(partition),
+        }
+    }
+
+    /// `(epoch, end offset)` of the largest epoch up to `asked` in the log; `(-1, -1)` if it is unknown.
+    pub(crate) fn epoch_end(&self, partition: &Partition, asked: LeaderEpoch, log_end: Offset) -> (i32, i64) {
+        if asked.0 == partition.leader_epoch {
+            return (asked.0, log_end.0);
+        }
+        match self.store.leader_epochs(partition.slot).end_offset_for(asked, log_end) {
+            Some((epoch, end)) => (epoch.0, end.0),
+            None => (-1, -1),
+        }
+    }
+
+    /// Begins to lead a partition.
+    pub(crate) fn lead(&mut self, key: PartitionKey, leader_epoch: i32, config: LogConfig) -> Slot {
+        let slot = self.store.create_partition(key, config);
+        if self.partitions.len() <= slot.index() {
+            self.partitions.resize_with(slot.index() + 1, || None);
+        }
+        self.partitions[slot.index()] = Some(Partition::new(key, slot, leader_epoch));
+        slot
+    }
+
+    /// Ends the life of a partition of this shard; returns the fetches that waited for it.
+    pub(crate) fn drop_partition(&mut self, slot: Slot) -> Vec<WaitId> {
+        self.store.delete_partition(slot);
+        let dropped = self.partitions[slot.index()].take();
+        dropped.map(|mut partition| partition.take_fetches()).unwrap_or_default()
+    }
+
+    /// End of what consumers may read and what `acks` 1 and all promise. With one replica this is the end of what is
+    /// as durable as the topic's `flush.mode` asks.
+    pub(crate) fn high_watermark(&self, slot: Slot) -> Offset {
+        self.store.offsets(slot).acknowledged_end
+    }
+
+    /// Asks each of `asks`, and carries on with `finish` when all answers are in. The answers stand in the order of
+    /// the questions.
+    pub(crate) fn ask(&mut self, asks: Vec<(Address, Ask)>, effects: &mut Effects, finish: Finish<Shard>) {
+        let addresses: Vec<Address> = asks.iter().map(|(address, _)| *address).collect();
+        let ids = self.pending.open(&addresses, finish);
+        for (id, (address, ask)) in ids.into_iter().zip(asks) {
+            self.post(address, Letter::Ask { id, ask }, effects);
+        }
+    }
+
+    /// Answers a question.
+    pub(crate) fn answer(&self, asker: Asker, answer: Answer, effects: &mut Effects) {
+        self.post(asker.address, Letter::Answer { id: asker.id, answer }, effects);
+    }
+
+    pub(crate) fn post(&self, address: Address, letter: Letter, effects: &mut Effects) {
+        if address == self.address() {
+            effects.local.push_back(letter);
+        } else {
+            effects.letters.push((address, letter));
+        }
+    }
+}
