@@ -1,0 +1,41 @@
+//! The disk: data directories, and the executor of [`Op`](crate::op::Op)s on glommio. The only part of this crate
+//! that knows files, threads and a runtime.
+//!
+//! WAL blocks and segment chunks are written by glommio with O_DIRECT. All that may block otherwise (opening,
+//! preparing, renaming, removing, reading through the page cache) runs on the executor's helper threads, a bounded
+//! number at a time, so a shard never waits for a disk.
+
+#![allow(unsafe_code, reason = "aligned memory and a few system calls; each use is proven where it stands")]
+#![allow(clippy::disallowed_methods, reason = "files and clocks belong here")]
+
+mod aligned;
+mod directory;
+mod executor;
+mod files;
+mod probe;
+mod reader;
+mod recovery_source;
+mod small_files;
+#[cfg(test)]
+mod test_directory;
+mod writer;
+
+pub use aligned::{ALIGNMENT, AlignedBuffer};
+pub use directory::{DataDirectory, DirectoryError, DirectoryOptions, FORMAT, Identity, drop_cached, space};
+pub use executor::{Disk, DiskOptions, SyncMethod};
+pub use probe::{ProbeReport, probe};
+pub use recovery_source::DirectorySource;
+
+use crate::op::{DiskError, DiskErrorKind};
+
+/// What went wrong with which file.
+fn disk_error(file: &impl std::fmt::Display, error: std::io::Error) -> DiskError {
+    use std::io::ErrorKind;
+    let kind = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => DiskErrorKind::NoSpace,
+        ErrorKind::NotFound => DiskErrorKind::NotFound,
+        ErrorKind::UnexpectedEof | ErrorKind::InvalidData => DiskErrorKind::Corrupt,
+        _ => DiskErrorKind::Io,
+    };
+    DiskError::new(kind, format!("{file}: {error}"))
+}
