@@ -5,13 +5,14 @@ use std::fmt;
 use crate::wire::{Reader, Version, Wire, WireError, Writer};
 
 macro_rules! error_codes {
-    ($($variant:ident = $code:literal $name:ident $($retriable:ident)?,)+) => {
+    ($($(#[$meta:meta])* $variant:ident = $code:literal $name:ident $($retriable:ident)?,)+) => {
         /// What went wrong, in Kafka's terms.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
         pub enum ErrorCode {
             $(
                 #[doc = concat!("`", stringify!($name), "`", $(", ", stringify!($retriable))?)]
+                $(#[$meta])*
                 $variant = $code,
             )+
         }
@@ -56,6 +57,7 @@ macro_rules! is_retriable {
 
 error_codes! {
     UnknownServerError = -1 UNKNOWN_SERVER_ERROR,
+    #[default]
     None = 0 NONE,
     OffsetOutOfRange = 1 OFFSET_OUT_OF_RANGE,
     CorruptMessage = 2 CORRUPT_MESSAGE retriable,
@@ -201,12 +203,6 @@ impl ErrorCode {
     /// Whether this is an error at all.
     pub fn is_error(self) -> bool {
         self != Self::None
-    }
-}
-
-impl Default for ErrorCode {
-    fn default() -> Self {
-        Self::None
     }
 }
 

@@ -16,6 +16,8 @@ pub mod request;
 pub mod response;
 pub mod frame;
 pub mod connection;
+#[cfg(feature = "socket")]
+pub mod socket;
 
 pub use api_key::{ApiKey, VersionRange};
 pub use connection::{Connection, ConnectionLimits, OutgoingResponse, Received, Refusal, Ticket};

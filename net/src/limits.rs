@@ -8,11 +8,8 @@ pub const REQUEST_BYTES_MAX_UNAUTHENTICATED: usize = 64 * 1024;
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
 /// Bytes of the requests of one connection that may wait; the request that reaches it is still taken.
 pub const BYTES_IN_FLIGHT_MAX: usize = 16 * 1024 * 1024;
-/// The buffer that small frames are cut from.
+/// The read buffer of a connection. A frame that fits is copied out of it, so that records that stay in memory do
+/// not keep the buffer of their neighbours alive; a larger one is read into its own allocation.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
-/// A frame larger than this gets an allocation of its own, so that records that stay in memory do not keep
-/// the buffer of their neighbours alive.
-pub const SHARED_FRAME_BYTES_MAX: usize = 16 * 1024;
 
-const _: () = assert!(SHARED_FRAME_BYTES_MAX < READ_BUFFER_BYTES);
 const _: () = assert!(REQUEST_BYTES_MAX_UNAUTHENTICATED < REQUEST_BYTES_MAX);
