@@ -36,6 +36,8 @@ use group::{Group, GroupId, MemberId, Waiter};
 use offsets::Offsets;
 use timers::{TimerKey, Timers};
 
+pub(crate) use responses::refusal;
+
 pub use batch::{records_batch, replay_batch};
 
 /// The topic that keeps groups and offsets.
