@@ -75,3 +75,25 @@ impl Partition {
         self.appends.drain(..).map(|(_, id)| id).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use storage::TopicId;
+
+    use super::*;
+
+    #[test]
+    fn the_high_watermark_releases_appends_in_the_order_of_their_ends() {
+        let key = PartitionKey { topic_id: TopicId([1; 16]), partition: 0 };
+        let mut partition = Partition::new(key, Slot(0), 0);
+        partition.wait_for_append(Offset(10), WaitId(1));
+        partition.wait_for_append(Offset(20), WaitId(2));
+        // A producer that sends its first batch again waits for where that batch ended.
+        partition.wait_for_append(Offset(10), WaitId(3));
+        assert_eq!(partition.released_append(Offset(9)), None);
+        assert_eq!(partition.released_append(Offset(19)), Some(WaitId(1)));
+        assert_eq!(partition.released_append(Offset(19)), Some(WaitId(3)));
+        assert_eq!(partition.released_append(Offset(19)), None);
+        assert_eq!(partition.take_appends(), [WaitId(2)]);
+    }
+}

@@ -86,3 +86,39 @@ impl<S> PendingTable<S> {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use net::ErrorCode;
+
+    use super::*;
+    use crate::ids::ShardId;
+
+    fn watermark(offset: i64) -> Answer {
+        Answer::LowWatermarks(vec![(ErrorCode::None, offset)])
+    }
+
+    #[test]
+    fn the_last_answer_finishes_with_all_in_the_order_of_the_questions() {
+        let mut pending: PendingTable<Vec<i64>> = PendingTable::new();
+        let shards = [Address::Shard(ShardId(0)), Address::Shard(ShardId(1)), Address::Control];
+        let ids = pending.open(
+            &shards,
+            Box::new(|seen, _, answers, _| {
+                for answer in answers {
+                    let Answer::LowWatermarks(parts) = answer else { panic!("not what was answered") };
+                    seen.push(parts[0].1);
+                }
+            }),
+        );
+        assert!(pending.answered(ids[2], watermark(30)).is_none());
+        assert_eq!(pending.siblings(ids[0]), [(shards[1], ids[1])], "only who has not answered");
+        assert!(pending.answered(ids[0], watermark(10)).is_none());
+        let (finish, answers) = pending.answered(ids[1], watermark(20)).expect("it was the last");
+        let mut seen = Vec::new();
+        finish(&mut seen, Now { monotonic_us: 0, wall_ms: 0 }, answers, &mut Effects::default());
+        assert_eq!(seen, [10, 20, 30]);
+        assert_eq!(pending.len(), 0);
+        assert!(pending.answered(ids[0], watermark(10)).is_none(), "an answer too many is nobody's");
+    }
+}

@@ -75,7 +75,7 @@ impl Shard {
             connection: incoming.connection,
             ticket: incoming.ticket,
             listener: incoming.listener,
-            version: incoming.header.api_version,
+            version: incoming.header.version,
             client: Client { id: incoming.header.client_id.unwrap_or_default(), host: incoming.host },
         };
         if self.pending.is_full() {
@@ -98,7 +98,7 @@ impl Shard {
                     finish(self, now, answers, effects);
                 }
             }
-            Letter::Hurry { id } => api::fetch::hurry(self, now, Asker { address: from, id }, effects),
+            Letter::Hurry { id } => api::fetch::hurry(self, Asker { address: from, id }, effects),
             Letter::FirstCheckpoint => {
                 self.first_checkpoints += 1;
                 if self.first_checkpoints == self.shards {

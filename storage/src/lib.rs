@@ -8,8 +8,31 @@ pub mod config;
 pub mod header;
 pub mod op;
 pub mod locate;
+pub mod compression;
+pub mod record;
 pub mod batch;
 pub mod producer_state;
 pub mod leader_epochs;
+pub mod index;
+pub mod tail;
+pub mod segment;
+pub mod wal;
+pub mod log;
+pub mod retention;
+pub mod checkpoint;
 pub mod recovery;
 pub mod store;
+#[cfg(feature = "disk")]
+pub mod disk;
+
+pub use batch::{AppendError, AppendOrigin};
+pub use config::{FlushMode, LogConfig, StoreConfig, TimestampType};
+pub use header::BatchHeader;
+pub use leader_epochs::LeaderEpochs;
+pub use op::{DiskError, Done, FileName, FileSlice, Op, OpKind};
+pub use producer_state::ProducerState;
+pub use recovery::Recovered;
+pub use store::{
+    Appended, Event, FoundTimestamp, Locate, Located, Offsets, Pressure, Read, ReadError, Store, TimestampSearch,
+};
+pub use types::{LeaderEpoch, Lsn, Now, Offset, PartitionKey, ProducerId, Slot, TopicId};

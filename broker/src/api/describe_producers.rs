@@ -11,7 +11,7 @@ use crate::effects::{Context, Effects};
 use crate::letter::{ActiveProducer, Answer, Ask};
 use crate::shard::Shard;
 
-type Described = Result<Vec<ActiveProducer>, ErrorCode>;
+pub(crate) type Described = Result<Vec<ActiveProducer>, ErrorCode>;
 
 /// Splits a request by owner.
 pub(super) fn handle(
@@ -73,4 +73,21 @@ fn partition_response(partition_index: i32, described: Described) -> PartitionRe
         active_producers: active_producers.collect(),
         ..PartitionResponse::default()
     }
+}
+
+/// Lists the producers on the owner.
+pub(crate) fn describe(shard: &Shard, keys: &[PartitionKey]) -> Vec<Described> {
+    keys.iter()
+        .map(|key| {
+            let slot = shard.led(key, -1)?.slot;
+            let producers = shard.store.producer_states(slot).map(|producer| ActiveProducer {
+                producer_id: producer.producer_id.0,
+                producer_epoch: i32::from(producer.epoch),
+                last_sequence: producer.last_sequence,
+                last_timestamp: producer.last_timestamp_ms,
+                current_txn_start_offset: -1,
+            });
+            Ok(producers.collect())
+        })
+        .collect()
 }

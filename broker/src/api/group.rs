@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use net::{ErrorCode, Request};
-use storage::{AppendOrigin, DiskError, LeaderEpoch, Located, Now, Offset, Read, Slot};
+use storage::{AppendOrigin, BatchHeader, DiskError, LeaderEpoch, Located, Now, Offset, Read, Slot};
 
 use crate::coordinator::{
     self, CoordinatorEffect, CoordinatorEvent, CoordinatorRecord, GroupCoordinator, OFFSETS_TOPIC,
@@ -37,7 +37,7 @@ fn load(shard: &mut Shard, now: Now, slot: Slot, effects: &mut Effects) {
         match shard.store.read(slot, next, end, COORDINATOR_LOAD_BYTES, true) {
             Ok(Read::Memory(batches)) => {
                 for batch in batches {
-                    replay(shard, now, slot, &batch, effects);
+                    replay(shard, now, slot, batch, effects);
                 }
             }
             Ok(Read::File(slice)) => {
@@ -96,21 +96,29 @@ pub(crate) fn read(
     }
     match result {
         Ok(bytes) => {
-            replay(shard, now, slot, &bytes, effects);
+            replay(shard, now, slot, bytes, effects);
             load(shard, now, slot, effects);
         }
         Err(error) => give_up(shard, slot, &error.to_string()),
     }
 }
 
-fn replay(shard: &mut Shard, now: Now, slot: Slot, batches: &Bytes, effects: &mut Effects) {
-    let mut next = shard.groups.hosted[&slot].loading.expect("it is being loaded");
-    let mut records = Vec::new();
-    next = coordinator::replay_batches(batches, next, &mut records);
-    for CoordinatorRecord { key, value } in records {
-        tell(shard, now, slot, CoordinatorEvent::Replay { key, value }, effects);
+fn replay(shard: &mut Shard, now: Now, slot: Slot, mut batches: Bytes, effects: &mut Effects) {
+    while let Some(header) = BatchHeader::read(&batches) {
+        let records = match coordinator::replay_batch(&mut batches) {
+            None => break,
+            Some(Ok(records)) => records,
+            Some(Err(why)) => {
+                tracing::error!(shard = shard.id.0, "{OFFSETS_TOPIC}: batch at {} left out: {why}", header.base_offset);
+                Vec::new()
+            }
+        };
+        for (key, value) in records {
+            tell(shard, now, slot, CoordinatorEvent::Replay { key, value }, effects);
+        }
+        let hosted = shard.groups.hosted.get_mut(&slot).expect("it is being loaded");
+        hosted.loading = Some(header.last_offset().next());
     }
-    shard.groups.hosted.get_mut(&slot).expect("it is being loaded").loading = Some(next);
 }
 
 /// Asks the coordinator of a partition of `__consumer_offsets`.
