@@ -225,6 +225,13 @@ impl Wire for ErrorCode {
     }
 }
 
+#[cfg(feature = "generate")]
+impl crate::generate::Generate for ErrorCode {
+    fn generate(generator: &mut crate::generate::Generator, _: Version) -> Self {
+        Self::ALL[generator.below(Self::ALL.len())]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

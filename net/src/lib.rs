@@ -6,6 +6,8 @@
 #![deny(unsafe_code)]
 
 pub mod wire;
+#[cfg(feature = "generate")]
+pub mod generate;
 pub mod limits;
 pub mod error_code;
 pub mod api_key;

@@ -113,6 +113,26 @@ impl FieldSpec {
     }
 }
 
+#[cfg(feature = "generate")]
+impl FieldSpec {
+    /// A random value, if the field exists.
+    pub(crate) fn generate<T: Wire + crate::generate::Generate>(
+        self,
+        generator: &mut crate::generate::Generator,
+        version: Version,
+    ) -> Option<T> {
+        let may_be_null = self.nullable_since <= version.number;
+        self.exists(version).then(|| {
+            loop {
+                let value = T::generate(generator, version);
+                if may_be_null || !value.is_null() {
+                    break value;
+                }
+            }
+        })
+    }
+}
+
 /// Whether a field holds something other than its default.
 pub(crate) fn is_set<T: PartialEq>(value: &T, default: T) -> bool {
     *value != default
@@ -225,6 +245,21 @@ macro_rules! message {
                 }
                 fn bytes_min_nullable(_: Version) -> usize {
                     1
+                }
+            }
+
+            #[cfg(feature = "generate")]
+            impl $crate::generate::Generate for $name {
+                fn generate(generator: &mut $crate::generate::Generator, version: Version) -> Self {
+                    #[allow(unused_mut, reason = "a struct may have no fields")]
+                    let mut message = Self::default();
+                    $({
+                        let spec = $crate::message::field_spec!($($($option $(($value))?),+)?);
+                        if let Some(value) = spec.generate(generator, version) {
+                            message.$field = value;
+                        }
+                    })*
+                    message
                 }
             }
 
