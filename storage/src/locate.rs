@@ -93,7 +93,8 @@ impl LocateWalk {
         self.learn(header);
         match self.op.target {
             LocateTarget::Range { from, limit, max_bytes, min_one, stop } => {
-                if header.last_offset() >= limit || (self.found.length > 0 && self.position >= stop) {
+                let began_before = self.found.length > 0 && self.found.position < stop;
+                if header.last_offset() >= limit || (began_before && self.position >= stop) {
                     self.done = Some(Ok(()));
                 } else if header.last_offset() >= from {
                     self.take(header, max_bytes, min_one);
@@ -124,9 +125,9 @@ impl LocateWalk {
         self.found.length += header.bytes as u32;
     }
 
-    /// Remembers a boundary. Only a walk from the start of a segment knows the timestamps before.
+    /// Remembers a boundary. The timestamps are those met since the start of the walk.
     fn learn(&mut self, header: &BatchHeader) {
-        if self.op.start == 0 && self.position >= self.last_learnt + INDEX_INTERVAL_BYTES {
+        if self.position >= self.last_learnt + INDEX_INTERVAL_BYTES {
             self.last_learnt = self.position;
             let position = self.position as u32;
             let max_timestamp_before = self.max_timestamp;

@@ -332,7 +332,8 @@ pub struct LocatedRange {
     pub position: u64,
     /// The length of all batches found; zero if there is none.
     pub length: u32,
-    /// Batch boundaries met on the way, 64 KiB apart or more: the core learns them.
+    /// Batch boundaries met on the way, 64 KiB apart or more: the core learns them. Their timestamps are those
+    /// of the batches since the start of the walk.
     pub learnt: Vec<IndexEntry>,
 }
 
