@@ -9,13 +9,12 @@
 
 pub mod ids;
 pub mod limits;
-pub mod config;
 pub mod metadata;
 pub mod placement;
 pub mod letter;
 pub mod effects;
-pub mod controller;
 pub mod coordinator;
+pub mod config;
 pub(crate) mod pending;
 pub(crate) mod partition;
 pub(crate) mod fetch_session;
@@ -25,5 +24,3 @@ pub mod producer_ids;
 pub mod shard;
 pub(crate) mod api;
 pub mod step;
-#[cfg(feature = "shell")]
-pub mod shell;

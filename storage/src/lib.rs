@@ -26,7 +26,7 @@ pub mod store;
 pub mod disk;
 
 pub use batch::{AppendError, AppendOrigin};
-pub use config::{FlushMode, LogConfig, StoreConfig, TimestampType};
+pub use config::{Cleanup, FlushMode, LogConfig, StoreConfig, TimestampType};
 pub use header::BatchHeader;
 pub use leader_epochs::LeaderEpochs;
 pub use op::{DiskError, Done, FileName, FileSlice, Op, OpKind};

@@ -2,8 +2,23 @@
 //! partition or a group does.
 
 mod split;
+mod nodes;
+mod control;
 mod api_versions;
 mod metadata;
+mod coordinators;
+mod find_coordinator;
+mod join_group;
+mod sync_group;
+mod heartbeat;
+mod leave_group;
+mod offset_commit;
+mod offset_fetch;
+mod offset_delete;
+mod describe_groups;
+mod list_groups;
+mod delete_groups;
+mod init_producer_id;
 pub(crate) mod produce;
 pub(crate) mod fetch;
 pub(crate) mod list_offsets;
@@ -13,7 +28,7 @@ pub(crate) mod describe_producers;
 pub(crate) mod group;
 
 use net::{ErrorCode, Request};
-use storage::{Bytes, DiskError, Located, Now};
+use storage::{Located, Now};
 
 use crate::effects::{Context, Effects};
 use crate::shard::Shard;
@@ -32,6 +47,25 @@ pub(crate) fn handle(shard: &mut Shard, now: Now, context: Context, request: Req
         Request::DescribeProducers(request) => {
             describe_producers::handle(shard, now, context, request, effects);
         }
+        Request::ApiVersions(request) => api_versions::handle(&context, &request, effects),
+        Request::Metadata(request) => metadata::handle(shard, context, request, effects),
+        Request::CreateTopics(_)
+        | Request::DeleteTopics(_)
+        | Request::CreatePartitions(_)
+        | Request::AlterConfigs(_)
+        | Request::IncrementalAlterConfigs(_) => control::forward(shard, context, request, effects),
+        Request::FindCoordinator(request) => find_coordinator::handle(shard, now, context, request, effects),
+        Request::JoinGroup(request) => join_group::handle(shard, now, context, request, effects),
+        Request::SyncGroup(request) => sync_group::handle(shard, now, context, request, effects),
+        Request::Heartbeat(request) => heartbeat::handle(shard, now, context, request, effects),
+        Request::LeaveGroup(request) => leave_group::handle(shard, now, context, request, effects),
+        Request::OffsetCommit(request) => offset_commit::handle(shard, now, context, request, effects),
+        Request::OffsetFetch(request) => offset_fetch::handle(shard, now, context, request, effects),
+        Request::OffsetDelete(request) => offset_delete::handle(shard, now, context, request, effects),
+        Request::DescribeGroups(request) => describe_groups::handle(shard, now, context, request, effects),
+        Request::ListGroups(request) => list_groups::handle(shard, now, context, request, effects),
+        Request::DeleteGroups(request) => delete_groups::handle(shard, now, context, request, effects),
+        Request::InitProducerId(request) => init_producer_id::handle(shard, now, context, request, effects),
     }
 }
 

@@ -12,9 +12,9 @@ use storage::TopicId;
 
 use super::chunk_map::{ChunkMap, Difference};
 use super::record::{
-    BrokerRegisterV1, ConfigV1, PartitionV1, PartitionsCreateV1, ProducerIdBlockV1, Record, TopicCreateV1,
+    self, BrokerRegisterV1, ConfigV1, PartitionV1, PartitionsCreateV1, ProducerIdBlockV1, Record,
+    TopicCreateV1,
 };
-use crate::config;
 use crate::ids::NodeId;
 
 /// Partitions that lie in one shared chunk.
@@ -262,7 +262,8 @@ impl Image {
 
     /// Whether the dynamic configs of brokers are the very same in both images.
     pub fn same_broker_configs(&self, other: &Image) -> bool {
-        Arc::ptr_eq(&self.broker_configs, &other.broker_configs) || self.broker_configs == other.broker_configs
+        Arc::ptr_eq(&self.broker_configs, &other.broker_configs)
+            || self.broker_configs == other.broker_configs
     }
 
     /// Applies the record with the index after `version`.
@@ -380,9 +381,9 @@ impl Image {
 
     fn configure(&mut self, r: &ConfigV1) -> Applied {
         let target = match (r.resource_type, r.resource_name.parse()) {
-            (config::RESOURCE_TOPIC, _) => return self.configure_topic(r),
-            (config::RESOURCE_BROKER, _) if r.resource_name.is_empty() => ConfigTarget::AllBrokers,
-            (config::RESOURCE_BROKER, Ok(node)) => ConfigTarget::Broker(NodeId(node)),
+            (record::RESOURCE_TOPIC, _) => return self.configure_topic(r),
+            (record::RESOURCE_BROKER, _) if r.resource_name.is_empty() => ConfigTarget::AllBrokers,
+            (record::RESOURCE_BROKER, Ok(node)) => ConfigTarget::Broker(NodeId(node)),
             _ => return Applied::Nonsense,
         };
         let targets = Arc::make_mut(&mut self.broker_configs);
@@ -481,7 +482,7 @@ impl Topic {
 
     /// Whether it belongs to the brokers and not to users.
     pub fn is_internal(&self) -> bool {
-        config::is_internal_topic(&self.name)
+        is_internal_topic(&self.name)
     }
 
     pub(super) fn restored(index: TopicIndex, r: &TopicCreateV1) -> Option<Topic> {
@@ -501,7 +502,8 @@ impl Topic {
     fn with_partitions(mut self, new: &[PartitionV1]) -> Topic {
         let mut replicas: Option<Arc<[NodeId]>> = None;
         for partition in new {
-            let same = replicas.take().filter(|r| r.iter().map(|n| n.0).eq(partition.replicas.iter().copied()));
+            let same =
+                replicas.take().filter(|r| r.iter().map(|n| n.0).eq(partition.replicas.iter().copied()));
             let shared = same.unwrap_or_else(|| partition.replicas.iter().map(|n| NodeId(*n)).collect());
             replicas = Some(shared.clone());
             self.push(Partition {
@@ -552,7 +554,11 @@ impl Partition {
     }
 
     fn masked(&self, mask: u16) -> impl Iterator<Item = NodeId> {
-        self.replicas.iter().enumerate().filter(move |(slot, _)| mask & (1 << slot) != 0).map(|(_, node)| *node)
+        self.replicas
+            .iter()
+            .enumerate()
+            .filter(move |(slot, _)| mask & (1 << slot) != 0)
+            .map(|(_, node)| *node)
     }
 
     pub(super) fn to_record(&self) -> PartitionV1 {
@@ -571,6 +577,11 @@ impl fmt::Display for Applied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
+}
+
+/// Whether a topic of that name belongs to the brokers and not to users.
+pub fn is_internal_topic(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
 fn makes_sense(partition: &PartitionV1) -> bool {

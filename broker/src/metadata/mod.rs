@@ -8,11 +8,16 @@
 //! ```
 
 pub mod chunk_map;
+pub mod topic_name;
 pub mod record;
 pub mod image;
 pub mod snapshot;
 pub mod log;
 
-pub use image::{Applied, Broker, ConfigTarget, Endpoint, Image, Partition, Topic, TopicChange, TopicIndex};
+pub use image::{
+    Applied, Broker, ConfigTarget, Configs, Endpoint, Image, Partition, Topic, TopicChange, TopicIndex,
+    is_internal_topic,
+};
 pub use log::{MetaDone, MetaOp, MetaOpId, MetaOpKind, RecoveredMeta, RecoveryError};
 pub use record::Record;
+pub use topic_name::check_topic_name;
