@@ -66,8 +66,11 @@ impl BrokerConfig {
         let value = self.topic_value(def.name, overrides).to_string();
         let mut synonyms = def.broker.map(|name| self.synonyms(name, false)).unwrap_or_default();
         if overrides.contains_key(def.name) {
-            let own =
-                Synonym { name: def.name.to_owned(), value: Some(value.clone()), source: Source::DynamicTopic };
+            let own = Synonym {
+                name: def.name.to_owned(),
+                value: Some(value.clone()),
+                source: Source::DynamicTopic,
+            };
             synonyms.insert(0, own);
         }
         Described {
@@ -85,12 +88,18 @@ impl BrokerConfig {
     /// All configs of this broker, and what was given under names that are not known.
     pub fn describe_broker(&self) -> Vec<Described> {
         let levels = [&self.given.node, &self.given.all, &self.given.fixed];
-        let mut unknown: Vec<&String> =
-            levels.into_iter().flat_map(|level| level.keys()).filter(|name| broker_config(name).is_none()).collect();
+        let mut unknown: Vec<&String> = levels
+            .into_iter()
+            .flat_map(|level| level.keys())
+            .filter(|name| broker_config(name).is_none())
+            .collect();
         unknown.sort();
         unknown.dedup();
         let known = BROKER_CONFIGS.iter().map(|def| def.name);
-        known.chain(unknown.into_iter().map(String::as_str)).map(|name| self.describe_broker_config(name)).collect()
+        known
+            .chain(unknown.into_iter().map(String::as_str))
+            .map(|name| self.describe_broker_config(name))
+            .collect()
     }
 
     fn describe_broker_config(&self, name: &str) -> Described {
@@ -100,7 +109,8 @@ impl BrokerConfig {
         let sensitive = matches!(kind, Kind::Password | Kind::Unknown);
         let synonyms = self.synonyms(name, sensitive);
         let own = self.given.text(name).or(def.and_then(|def| def.default));
-        let shown = own.map(|text| kind.parse(text).map_or_else(|_| text.to_owned(), |value| value.to_string()));
+        let shown =
+            own.map(|text| kind.parse(text).map_or_else(|_| text.to_owned(), |value| value.to_string()));
         Described {
             name: name.to_owned(),
             value: shown.filter(|_| !sensitive),
@@ -159,7 +169,11 @@ impl BrokerConfig {
         }
         for name in names {
             if let Some(default) = broker_config(name).and_then(|def| def.default) {
-                found.push(Synonym { name: (*name).to_owned(), value: show(default), source: Source::Default });
+                found.push(Synonym {
+                    name: (*name).to_owned(),
+                    value: show(default),
+                    source: Source::Default,
+                });
             }
         }
         found.into_iter().skip_while(|synonym| synonym.name != name).collect()

@@ -15,8 +15,10 @@ impl Listener {
     /// The address in `text`, or what is wrong with it.
     pub fn parse(text: &str) -> Result<Listener, String> {
         let remedy = "give it as NAME://host:port, for example PLAINTEXT://127.0.0.1:9092";
-        let (name, address) = text.trim().split_once("://").ok_or_else(|| format!("'{text}' has no name: {remedy}"))?;
-        let (host, port) = address.rsplit_once(':').ok_or_else(|| format!("'{text}' has no port: {remedy}"))?;
+        let (name, address) =
+            text.trim().split_once("://").ok_or_else(|| format!("'{text}' has no name: {remedy}"))?;
+        let (host, port) =
+            address.rsplit_once(':').ok_or_else(|| format!("'{text}' has no port: {remedy}"))?;
         let port = port.parse().map_err(|_| format!("'{port}' is not a port: {remedy}"))?;
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
             return Err(format!("'{name}' is not a listener name: {remedy}"));
@@ -31,7 +33,10 @@ impl Listener {
         for element in elements {
             let listener = Listener::parse(element)?;
             if listeners.iter().any(|l| l.name == listener.name) {
-                return Err(format!("listener {} is given twice: give each a name of its own", listener.name));
+                return Err(format!(
+                    "listener {} is given twice: give each a name of its own",
+                    listener.name
+                ));
             }
             listeners.push(listener);
         }
@@ -68,7 +73,9 @@ mod tests {
 
     #[test]
     fn a_bad_address_is_refused_with_an_example() {
-        for text in ["127.0.0.1:9092", "PLAINTEXT://host", "PLAINTEXT://host:99999", "A B://host:1", "://host:1"] {
+        for text in
+            ["127.0.0.1:9092", "PLAINTEXT://host", "PLAINTEXT://host:99999", "A B://host:1", "://host:1"]
+        {
             let error = Listener::parse(text).expect_err(text);
             assert!(error.contains("for example PLAINTEXT://127.0.0.1:9092"), "{error}");
         }

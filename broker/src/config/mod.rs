@@ -12,7 +12,7 @@ mod describe;
 
 use std::collections::BTreeMap;
 
-use storage::{Cleanup, FlushMode, LogConfig, TimestampType};
+use storage::{FlushMode, LogConfig, TimestampType};
 
 use crate::coordinator::{GroupConfig, OFFSETS_TOPIC};
 use crate::ids::NodeId;
@@ -123,7 +123,8 @@ impl BrokerConfig {
         let mut warnings = Vec::new();
         for Property { line, key, value } in parse_properties(text)? {
             if let Some(earlier) = lines.insert(key.clone(), line) {
-                warnings.push(format!("line {line}: {key} was already set on line {earlier}: this one counts"));
+                warnings
+                    .push(format!("line {line}: {key} was already set on line {earlier}: this one counts"));
             }
             match broker_config(&key) {
                 Some(def) if def.scope == Scope::Idle => {
@@ -202,7 +203,10 @@ impl BrokerConfig {
                 ("cleanup.policy", "compact".to_owned()),
                 ("compression.type", "producer".to_owned()),
                 // Kafka takes a smaller segment here than a topic may have; the log does not.
-                ("segment.bytes", i64::from(self.offsets_topic_segment_bytes).max(SEGMENT_BYTES_MIN).to_string()),
+                (
+                    "segment.bytes",
+                    i64::from(self.offsets_topic_segment_bytes).max(SEGMENT_BYTES_MIN).to_string(),
+                ),
             ]
             .map(|(name, value)| (name.to_owned(), value))
             .into(),
@@ -221,7 +225,7 @@ impl BrokerConfig {
             other => unreachable!("cleanup.policy of {topic} is a list, not {other}"),
         };
         let text = |name: &str| self.topic_value(name, overrides).to_string();
-        LogConfig {
+        let mut config = LogConfig {
             retention_ms: number("retention.ms"),
             retention_bytes: number("retention.bytes").max(-1),
             segment_bytes: at_most_u32(number("segment.bytes")),
@@ -237,12 +241,11 @@ impl BrokerConfig {
                 "interval" => FlushMode::Interval { ms: at_most_u32(number(FLUSH_INTERVAL_MS)) },
                 _ => FlushMode::Durable,
             },
-            cleanup: Cleanup {
-                delete: cleanup.iter().any(|p| p == "delete"),
-                compact: cleanup.iter().any(|p| p == "compact"),
-            },
             ..LogConfig::default()
-        }
+        };
+        config.cleanup.delete = cleanup.iter().any(|policy| policy == "delete");
+        config.cleanup.compact = cleanup.iter().any(|policy| policy == "compact");
+        config
     }
 
     /// The value of a topic config: the topic's own, or the default that the broker gives.
@@ -287,7 +290,8 @@ impl BrokerConfig {
             delete_topic_enable: reader.boolean("delete.topic.enable"),
             socket_request_max_bytes: reader.int("socket.request.max.bytes") as u32,
             connections_max_idle_ms: reader.long("connections.max.idle.ms"),
-            max_incremental_fetch_session_cache_slots: reader.int("max.incremental.fetch.session.cache.slots") as usize,
+            max_incremental_fetch_session_cache_slots: reader.int("max.incremental.fetch.session.cache.slots")
+                as usize,
             fetch_max_bytes: reader.int("fetch.max.bytes"),
             max_request_partition_size_limit: reader.int("max.request.partition.size.limit"),
             offsets_topic_num_partitions: reader.int("offsets.topic.num.partitions"),
@@ -310,7 +314,8 @@ impl BrokerConfig {
 
     /// What no setting can be wrong about alone.
     fn consistent(&self) -> Result<(), ConfigError> {
-        let wrong = |key: &str, message: String| Err(ConfigError { line: None, key: key.to_owned(), message });
+        let wrong =
+            |key: &str, message: String| Err(ConfigError { line: None, key: key.to_owned(), message });
         if self.node_id.0 > crate::placement::NODE_ID_MAX {
             let message = format!(
                 "{} is too large: give a number up to {}, so that every shard has a node id of its own",
@@ -328,13 +333,15 @@ impl BrokerConfig {
         }
         for advertised in &self.advertised_listeners {
             if !advertised.is_routable() {
-                let message =
-                    format!("'{advertised}' stands for all interfaces: give an address that clients can reach");
+                let message = format!(
+                    "'{advertised}' stands for all interfaces: give an address that clients can reach"
+                );
                 return wrong("advertised.listeners", message);
             }
             if !self.listeners.is_empty() && !self.listeners.iter().any(|l| l.name == advertised.name) {
-                let message =
-                    format!("'{advertised}' has no counterpart in listeners: give a listener of that name too");
+                let message = format!(
+                    "'{advertised}' has no counterpart in listeners: give a listener of that name too"
+                );
                 return wrong("advertised.listeners", message);
             }
         }

@@ -154,9 +154,11 @@ where
         ));
     }
     if values.iter().any(|(name, v)| *name == "remote.storage.enable" && *v == Value::Boolean(true)) {
-        return Err("Tiered Storage functionality is disabled in the broker. Topic cannot be configured with \
+        return Err(
+            "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with \
                     remote log storage."
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(())
 }

@@ -130,7 +130,9 @@ impl Check {
             (Check::Between(_, max), Value::Number(n)) if n > max => {
                 fail(format!("Value must be no more than {max}"))
             }
-            (Check::BetweenOr(min, max, other), Value::Number(n)) if n != other && !(min..=max).contains(&n) => {
+            (Check::BetweenOr(min, max, other), Value::Number(n))
+                if n != other && !(min..=max).contains(&n) =>
+            {
                 fail(format!("Value must be between {min} and {max} or equal to {other}"))
             }
             (Check::Fraction(min, _), Value::Double(n)) if n < min => {
@@ -144,7 +146,9 @@ impl Check {
             }
             (Check::ListOf(allowed), Value::List(elements)) => {
                 match elements.iter().find(|e| !allowed.contains(&e.as_str())) {
-                    Some(other) => Err((other.clone(), format!("String must be one of: {}", allowed.join(", ")))),
+                    Some(other) => {
+                        Err((other.clone(), format!("String must be one of: {}", allowed.join(", "))))
+                    }
                     None => Ok(()),
                 }
             }
@@ -217,10 +221,19 @@ mod tests {
     fn refusals_are_in_the_words_of_kafka() {
         // Each line is what Kafka 4.3.1 answers.
         let retention = |text| error("retention.ms", Kind::Long, Check::AtLeast(-1), text);
-        assert_eq!(retention("abc"), "Invalid value abc for configuration retention.ms: Not a number of type LONG");
-        assert_eq!(retention("-2"), "Invalid value -2 for configuration retention.ms: Value must be at least -1");
+        assert_eq!(
+            retention("abc"),
+            "Invalid value abc for configuration retention.ms: Not a number of type LONG"
+        );
+        assert_eq!(
+            retention("-2"),
+            "Invalid value -2 for configuration retention.ms: Value must be at least -1"
+        );
         assert_eq!(retention(""), "Invalid value  for configuration retention.ms: Not a number of type LONG");
-        assert_eq!(retention("5.0"), "Invalid value 5.0 for configuration retention.ms: Not a number of type LONG");
+        assert_eq!(
+            retention("5.0"),
+            "Invalid value 5.0 for configuration retention.ms: Not a number of type LONG"
+        );
         assert_eq!(
             error("segment.bytes", Kind::Int, Check::AtLeast(1 << 20), "2147483648"),
             "Invalid value 2147483648 for configuration segment.bytes: Not a number of type INT"
@@ -243,7 +256,9 @@ mod tests {
         );
         assert!(
             error("leader.replication.throttled.replicas", Kind::List, Check::ThrottledReplicas, "abc")
-                .starts_with("Invalid value [abc] for configuration leader.replication.throttled.replicas: leader.")
+                .starts_with(
+                    "Invalid value [abc] for configuration leader.replication.throttled.replicas: leader."
+                )
         );
     }
 

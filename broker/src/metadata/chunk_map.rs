@@ -288,8 +288,7 @@ mod tests {
         }
         let mut newer = older.clone();
         newer.insert(50_000, 0);
-        let shared =
-            older.chunks.iter().zip(&newer.chunks).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+        let shared = older.chunks.iter().zip(&newer.chunks).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
         assert_eq!(shared + 1, older.chunks.len());
     }
 }

@@ -209,7 +209,9 @@ impl fmt::Display for RecoveryError {
 impl std::error::Error for RecoveryError {}
 
 /// Finds out what the files of a metadata directory say. Files with other names are not looked at.
-pub fn recover<'a>(files: impl IntoIterator<Item = (&'a str, Bytes)>) -> Result<RecoveredMeta, RecoveryError> {
+pub fn recover<'a>(
+    files: impl IntoIterator<Item = (&'a str, Bytes)>,
+) -> Result<RecoveredMeta, RecoveryError> {
     let mut warnings = Vec::new();
     let (mut logs, mut snapshots) = (Vec::new(), Vec::new());
     for (name, bytes) in files {
@@ -304,12 +306,9 @@ fn open_log(sequence: u64, bytes: &[u8]) -> Result<Option<LogFile<'_>>, Header> 
         return if unused { Ok(None) } else { Err(Header::Damaged) };
     }
     match u32_at(header, 8) {
-        FORMAT => Ok(Some(LogFile {
-            sequence,
-            salt: u64_at(header, 24),
-            first_index: u64_at(header, 32),
-            bytes,
-        })),
+        FORMAT => {
+            Ok(Some(LogFile { sequence, salt: u64_at(header, 24), first_index: u64_at(header, 32), bytes }))
+        }
         format => Err(Header::Newer(format)),
     }
 }

@@ -18,6 +18,12 @@ pub const HEADER_BYTES: usize = 12;
 /// Largest payload that is read back: a topic of a million partitions stays below it.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 
+/// `ConfigV1::resource_type` of a topic.
+pub const RESOURCE_TOPIC: i8 = 2;
+
+/// `ConfigV1::resource_type` of a broker, or of all.
+pub const RESOURCE_BROKER: i8 = 4;
+
 /// Something that happened to the cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
@@ -279,8 +285,7 @@ impl<'a> Frame<'a> {
     pub(crate) fn payload<T>(&self) -> Result<T, RecordError>
     where
         T: Archive,
-        T::Archived:
-            for<'b> CheckBytes<HighValidator<'b, Error>> + Deserialize<T, Strategy<Pool, Error>>,
+        T::Archived: for<'b> CheckBytes<HighValidator<'b, Error>> + Deserialize<T, Strategy<Pool, Error>>,
     {
         let mut aligned = AlignedVec::<16>::with_capacity(self.bytes.len());
         aligned.extend_from_slice(self.bytes);

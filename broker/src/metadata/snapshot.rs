@@ -93,7 +93,8 @@ pub fn decode(bytes: &[u8]) -> Result<Image, RecordError> {
         return Err(invalid(&head, "a snapshot begins with its head"));
     }
     let HeadV1 { version, cluster_id, next_topic_index, next_producer_id, features } = head.payload()?;
-    let mut image = Image::from_head(Head { version, cluster_id, next_topic_index, next_producer_id, features });
+    let mut image =
+        Image::from_head(Head { version, cluster_id, next_topic_index, next_producer_id, features });
     let (mut at, mut records) = (head.total_bytes(), 0);
     loop {
         let frame = Frame::decode(&bytes[at..])?;
@@ -102,14 +103,18 @@ pub fn decode(bytes: &[u8]) -> Result<Image, RecordError> {
             kind::BROKER => image.insert_broker(broker(frame.payload()?)),
             kind::BROKER_CONFIGS => {
                 let BrokerConfigsV1 { node_id, configs } = frame.payload()?;
-                let target = node_id.map_or(ConfigTarget::AllBrokers, |node| ConfigTarget::Broker(NodeId(node)));
+                let target =
+                    node_id.map_or(ConfigTarget::AllBrokers, |node| ConfigTarget::Broker(NodeId(node)));
                 image.insert_broker_configs(target, configs.into_iter().collect::<Configs>());
             }
             kind::TOPIC => insert_topic(&mut image, &frame)?,
             kind::END => {
                 let end: EndV1 = frame.payload()?;
                 if end.records != records || end.crc != crc32c::crc32c(&bytes[..at]) {
-                    return Err(invalid(&frame, "its count or checksum is not that of the records before it"));
+                    return Err(invalid(
+                        &frame,
+                        "its count or checksum is not that of the records before it",
+                    ));
                 }
                 if at + frame.total_bytes() != bytes.len() {
                     return Err(invalid(&frame, "bytes follow the end"));
