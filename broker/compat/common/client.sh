@@ -10,21 +10,25 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/monedula-compat.XXXXXX")
 finish() {
   local status=$?
   trap - EXIT
-  [[ -z ${own_broker:-} ]] || BROKER_DIR=$work/broker "$common/broker.sh" stop || true
+  [[ -z ${own_broker:-} ]] || "$own_broker" stop || true
   rm -rf "$work"
   exit "$status"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# A broker to check, with BOOTSTRAP and BROKER_CONTROL exported.
+# A broker to check, with BOOTSTRAP and BROKER_CONTROL exported. BROKER=kafka starts Apache Kafka.
 with_broker() {
   if [[ -z ${BOOTSTRAP:-} ]]; then
-    own_broker=yes
-    export BROKER_DIR=$work/broker
-    "$common/broker.sh" start
-    BOOTSTRAP=$("$common/broker.sh" bootstrap)
-    BROKER_CONTROL="$common/broker.sh"
+    case ${BROKER:-monedula} in
+    monedula) own_broker=$common/broker.sh ;;
+    kafka) own_broker=$common/../kafka/kafka.sh ;;
+    *) echo "BROKER is monedula or kafka" >&2; exit 2 ;;
+    esac
+    export BROKER_DIR=$work/broker KAFKA_DIR=$work/broker
+    "$own_broker" start
+    BOOTSTRAP=$("$own_broker" bootstrap)
+    BROKER_CONTROL=$own_broker
   fi
   export BOOTSTRAP BROKER_CONTROL=${BROKER_CONTROL:-}
 }
