@@ -1,6 +1,9 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete, and the expiry of offsets nobody has use for.
 
 use net::ErrorCode;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use net::messages::offset_commit::{
     OffsetCommitRequestPartition, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -264,15 +267,25 @@ impl GroupCoordinator {
         OffsetDeleteResponseTopic { name: topic.name, partitions }
     }
 
-    /// Drops the offsets of topics that `exists` does not know: call it when the partition is loaded, and when
-    /// topics were deleted.
-    pub fn drop_missing_topics(&mut self, exists: impl Fn(&str) -> bool, out: &mut Vec<CoordinatorEffect>) {
+    /// Drops the offsets of topics that are gone. While the partition is read there is nothing to drop yet; what was
+    /// missed then is in [`GroupCoordinator::topics`].
+    pub(super) fn drop_topics(&mut self, topics: &[Arc<str>], out: &mut Vec<CoordinatorEffect>) {
+        if !self.is_loaded() {
+            return;
+        }
         let mut gone = Vec::new();
         for group in self.offsets.groups() {
-            let missing = self.offsets.latest(group).filter(|(key, _)| !exists(&key.topic));
-            gone.extend(missing.map(|(key, _)| (group.clone(), key.clone())));
+            let of_topics = self.offsets.latest(group).filter(|(key, _)| topics.contains(&key.topic));
+            gone.extend(of_topics.map(|(key, _)| (group.clone(), key.clone())));
         }
         self.append_tombstones(gone, Vec::new(), Promise::Nothing, out);
+    }
+
+    /// The topics that groups have offsets of. Those that are no more after a start are to be told by
+    /// `TopicsDeleted`.
+    pub fn topics(&self) -> BTreeSet<Arc<str>> {
+        let latest = self.offsets.groups().flat_map(|group| self.offsets.latest(group));
+        latest.map(|(key, _)| key.topic.clone()).collect()
     }
 
     /// Deletes offsets that were kept for long enough, and groups that have nothing left.

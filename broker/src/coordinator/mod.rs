@@ -20,10 +20,11 @@ mod records;
 mod responses;
 mod sync;
 mod timers;
-//#[cfg(test)]
-//mod tests;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use net::{ErrorCode, Request, Response};
@@ -102,6 +103,8 @@ pub enum CoordinatorEvent {
         /// The offset behind the last durable record.
         end: Offset,
     },
+    /// Topics were deleted: drop their offsets.
+    TopicsDeleted(Vec<Arc<str>>),
     /// The partition is no longer led here: answer everyone and forget everything.
     Unload,
     /// [`GroupCoordinator::next_timeout`] has come.
@@ -244,6 +247,7 @@ impl GroupCoordinator {
             CoordinatorEvent::Appended { batch, end } => self.appends.appended(batch, end),
             CoordinatorEvent::Refused { batch, error } => self.refused(now, batch, error, out),
             CoordinatorEvent::Committed { end } => self.committed(now, end, out),
+            CoordinatorEvent::TopicsDeleted(topics) => self.drop_topics(&topics, out),
             CoordinatorEvent::Unload => self.unload(out),
             CoordinatorEvent::Timeout => self.timeout(now, out),
         }

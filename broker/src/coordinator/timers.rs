@@ -58,9 +58,4 @@ impl Timers {
     pub(super) fn next_us(&self) -> Option<u64> {
         self.by_time.first_key_value().map(|(place, _)| place.0)
     }
-
-    #[cfg(test)]
-    pub(super) fn is_set(&self, key: &TimerKey) -> bool {
-        self.by_key.contains_key(key)
-    }
 }
