@@ -18,6 +18,7 @@ pub mod request;
 pub mod response;
 pub mod frame;
 pub mod connection;
+pub mod client;
 #[cfg(feature = "socket")]
 pub mod socket;
 

@@ -4,10 +4,11 @@ use bytes::Bytes;
 
 use crate::api_key::ApiKey;
 use crate::messages::*;
+use crate::request::Request;
 use crate::wire::{Message, Reader, WireError, Writer};
 
 macro_rules! responses {
-    ($($name:ident($message:ident),)+) => {
+    ($($name:ident($request:ident, $message:ident),)+) => {
         /// A response, not yet encoded.
         #[derive(Debug, Clone, PartialEq)]
         pub enum Response {
@@ -47,9 +48,30 @@ macro_rules! responses {
                 }
             }
 
+            impl TryFrom<Response> for $message {
+                type Error = Response;
+
+                fn try_from(response: Response) -> Result<Self, Response> {
+                    match response {
+                        Response::$name(message) => Ok(message),
+                        other => Err(other),
+                    }
+                }
+            }
+
+            impl ApiRequest for $request {
+                type Response = $message;
+            }
+
             const _: () = agrees_with_api_key::<$message>(ApiKey::$name);
         )+
     };
+}
+
+/// A request that names the type of its response.
+pub trait ApiRequest: Into<Request> {
+    /// The response to it.
+    type Response: TryFrom<Response, Error = Response>;
 }
 
 /// The table of APIs and the messages must name the same versions.
@@ -59,33 +81,33 @@ const fn agrees_with_api_key<M: Message>(api_key: ApiKey) {
 }
 
 responses! {
-    Produce(ProduceResponse),
-    Fetch(FetchResponse),
-    ListOffsets(ListOffsetsResponse),
-    Metadata(MetadataResponse),
-    OffsetCommit(OffsetCommitResponse),
-    OffsetFetch(OffsetFetchResponse),
-    FindCoordinator(FindCoordinatorResponse),
-    JoinGroup(JoinGroupResponse),
-    Heartbeat(HeartbeatResponse),
-    LeaveGroup(LeaveGroupResponse),
-    SyncGroup(SyncGroupResponse),
-    DescribeGroups(DescribeGroupsResponse),
-    ListGroups(ListGroupsResponse),
-    ApiVersions(ApiVersionsResponse),
-    CreateTopics(CreateTopicsResponse),
-    DeleteTopics(DeleteTopicsResponse),
-    DeleteRecords(DeleteRecordsResponse),
-    InitProducerId(InitProducerIdResponse),
-    OffsetForLeaderEpoch(OffsetForLeaderEpochResponse),
-    DescribeConfigs(DescribeConfigsResponse),
-    AlterConfigs(AlterConfigsResponse),
-    DescribeLogDirs(DescribeLogDirsResponse),
-    CreatePartitions(CreatePartitionsResponse),
-    DeleteGroups(DeleteGroupsResponse),
-    IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
-    OffsetDelete(OffsetDeleteResponse),
-    DescribeCluster(DescribeClusterResponse),
-    DescribeProducers(DescribeProducersResponse),
-    DescribeTopicPartitions(DescribeTopicPartitionsResponse),
+    Produce(ProduceRequest, ProduceResponse),
+    Fetch(FetchRequest, FetchResponse),
+    ListOffsets(ListOffsetsRequest, ListOffsetsResponse),
+    Metadata(MetadataRequest, MetadataResponse),
+    OffsetCommit(OffsetCommitRequest, OffsetCommitResponse),
+    OffsetFetch(OffsetFetchRequest, OffsetFetchResponse),
+    FindCoordinator(FindCoordinatorRequest, FindCoordinatorResponse),
+    JoinGroup(JoinGroupRequest, JoinGroupResponse),
+    Heartbeat(HeartbeatRequest, HeartbeatResponse),
+    LeaveGroup(LeaveGroupRequest, LeaveGroupResponse),
+    SyncGroup(SyncGroupRequest, SyncGroupResponse),
+    DescribeGroups(DescribeGroupsRequest, DescribeGroupsResponse),
+    ListGroups(ListGroupsRequest, ListGroupsResponse),
+    ApiVersions(ApiVersionsRequest, ApiVersionsResponse),
+    CreateTopics(CreateTopicsRequest, CreateTopicsResponse),
+    DeleteTopics(DeleteTopicsRequest, DeleteTopicsResponse),
+    DeleteRecords(DeleteRecordsRequest, DeleteRecordsResponse),
+    InitProducerId(InitProducerIdRequest, InitProducerIdResponse),
+    OffsetForLeaderEpoch(OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse),
+    DescribeConfigs(DescribeConfigsRequest, DescribeConfigsResponse),
+    AlterConfigs(AlterConfigsRequest, AlterConfigsResponse),
+    DescribeLogDirs(DescribeLogDirsRequest, DescribeLogDirsResponse),
+    CreatePartitions(CreatePartitionsRequest, CreatePartitionsResponse),
+    DeleteGroups(DeleteGroupsRequest, DeleteGroupsResponse),
+    IncrementalAlterConfigs(IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse),
+    OffsetDelete(OffsetDeleteRequest, OffsetDeleteResponse),
+    DescribeCluster(DescribeClusterRequest, DescribeClusterResponse),
+    DescribeProducers(DescribeProducersRequest, DescribeProducersResponse),
+    DescribeTopicPartitions(DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse),
 }
