@@ -42,9 +42,17 @@ pub(super) fn handle(
         }
         layout.push((topic.name, indexes));
     }
-    ask_owners(shard, now, parts, effects, Ask::DeleteRecords, low_watermarks, move |_, _, results, effects| {
-        effects.respond(&context, Response::DeleteRecords(response(layout, results)));
-    });
+    ask_owners(
+        shard,
+        now,
+        parts,
+        effects,
+        Ask::DeleteRecords,
+        low_watermarks,
+        move |_, _, results, effects| {
+            effects.respond(&context, Response::DeleteRecords(response(layout, results)));
+        },
+    );
 }
 
 fn low_watermarks(answer: Answer) -> Vec<LowWatermark> {
@@ -72,12 +80,7 @@ fn response(layout: Vec<(String, Vec<i32>)>, results: Vec<LowWatermark>) -> Dele
 }
 
 /// Moves log starts on the owner; answers when the moves are durable.
-pub(crate) fn delete(
-    shard: &mut Shard,
-    asker: Asker,
-    asked: Vec<DeleteRecordsPart>,
-    effects: &mut Effects,
-) {
+pub(crate) fn delete(shard: &mut Shard, asker: Asker, asked: Vec<DeleteRecordsPart>, effects: &mut Effects) {
     let id = shard.waits.id();
     let mut parts = Vec::with_capacity(asked.len());
     let mut missing = 0;

@@ -32,9 +32,17 @@ pub(super) fn handle(
         }
         layout.push((topic.name, topic.partition_indexes));
     }
-    ask_owners(shard, now, parts, effects, Ask::DescribeProducers, producers, move |_, _, results, effects| {
-        effects.respond(&context, Response::DescribeProducers(response(layout, results)));
-    });
+    ask_owners(
+        shard,
+        now,
+        parts,
+        effects,
+        Ask::DescribeProducers,
+        producers,
+        move |_, _, results, effects| {
+            effects.respond(&context, Response::DescribeProducers(response(layout, results)));
+        },
+    );
 }
 
 fn producers(answer: Answer) -> Vec<Described> {

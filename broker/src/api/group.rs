@@ -109,7 +109,11 @@ fn replay(shard: &mut Shard, now: Now, slot: Slot, mut batches: Bytes, effects: 
             None => break,
             Some(Ok(records)) => records,
             Some(Err(why)) => {
-                tracing::error!(shard = shard.id.0, "{OFFSETS_TOPIC}: batch at {} left out: {why}", header.base_offset);
+                tracing::error!(
+                    shard = shard.id.0,
+                    "{OFFSETS_TOPIC}: batch at {} left out: {why}",
+                    header.base_offset
+                );
                 Vec::new()
             }
         };
@@ -183,7 +187,12 @@ fn tell(shard: &mut Shard, now: Now, slot: Slot, event: CoordinatorEvent, effect
     }
 }
 
-fn append(shard: &mut Shard, now: Now, slot: Slot, records: &[CoordinatorRecord]) -> Result<Offset, ErrorCode> {
+fn append(
+    shard: &mut Shard,
+    now: Now,
+    slot: Slot,
+    records: &[CoordinatorRecord],
+) -> Result<Offset, ErrorCode> {
     let epoch = shard.partition_at(slot).ok_or(ErrorCode::NotCoordinator)?.leader_epoch;
     let batch = coordinator::records_batch(records, now.wall_ms);
     let appended = shard.store.append(now, slot, batch, AppendOrigin::Coordinator, LeaderEpoch(epoch));

@@ -8,6 +8,7 @@ use net::messages::metadata::{
 use net::{ErrorCode, Uuid};
 use storage::TopicId;
 
+use super::describe_cluster::CLUSTER_OPERATIONS;
 use super::nodes;
 
 use crate::effects::{Context, Effects};
@@ -19,9 +20,8 @@ use crate::shard::Shard;
 /// First version in which a null list means all topics; before, an empty one does.
 const VERSION_NULL_IS_ALL: i16 = 1;
 
-/// Operations that a client without an authorizer may do, as Kafka's bit fields.
-const TOPIC_OPERATIONS: i32 = 0xdf8;
-const CLUSTER_OPERATIONS: i32 = 0x1fa0;
+/// Topic operations that a client without an authorizer may do, as Kafka's bit field.
+pub(super) const TOPIC_OPERATIONS: i32 = 0xdf8;
 
 /// Answers from the image, after the controller has created what may be created.
 pub(super) fn handle(shard: &mut Shard, context: Context, request: MetadataRequest, effects: &mut Effects) {
@@ -46,7 +46,10 @@ fn missing(shard: &Shard, request: &MetadataRequest) -> Vec<String> {
         return Vec::new();
     }
     let names = request.topics.iter().flatten().filter_map(|topic| topic.name.as_ref());
-    names.filter(|name| shard.image.topic(name).is_none() && check_topic_name(name).is_ok()).cloned().collect()
+    names
+        .filter(|name| shard.image.topic(name).is_none() && check_topic_name(name).is_ok())
+        .cloned()
+        .collect()
 }
 
 fn response(

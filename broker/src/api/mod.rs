@@ -5,7 +5,11 @@ mod split;
 mod nodes;
 mod control;
 mod api_versions;
+mod describe_cluster;
 mod metadata;
+mod describe_topic_partitions;
+mod describe_configs;
+mod describe_log_dirs;
 mod coordinators;
 mod find_coordinator;
 mod join_group;
@@ -49,6 +53,12 @@ pub(crate) fn handle(shard: &mut Shard, now: Now, context: Context, request: Req
         }
         Request::ApiVersions(request) => api_versions::handle(&context, &request, effects),
         Request::Metadata(request) => metadata::handle(shard, context, request, effects),
+        Request::DescribeTopicPartitions(request) => {
+            describe_topic_partitions::handle(shard, &context, request, effects);
+        }
+        Request::DescribeCluster(request) => describe_cluster::handle(shard, &context, &request, effects),
+        Request::DescribeConfigs(request) => describe_configs::handle(shard, &context, request, effects),
+        Request::DescribeLogDirs(request) => describe_log_dirs::handle(shard, context, request, effects),
         Request::CreateTopics(_)
         | Request::DeleteTopics(_)
         | Request::CreatePartitions(_)

@@ -4,7 +4,8 @@
 //! topic asks. `acks=0` is owed no response, and a failure closes the connection, as in Kafka.
 
 use net::messages::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceResponse,
 };
 use net::{ErrorCode, Response};
 use storage::{AppendError, AppendOrigin, Now, Slot};
@@ -99,7 +100,10 @@ fn finish_unacknowledged(
     let failed = names.zip(results).find(|(_, result)| result.error != ErrorCode::None);
     match failed {
         Some(((topic, index), result)) => {
-            effects.close(context, format!("produce with acks=0 to {topic}-{index} failed: {}", result.error.name()));
+            effects.close(
+                context,
+                format!("produce with acks=0 to {topic}-{index} failed: {}", result.error.name()),
+            );
         }
         None => effects.respond_nothing(context),
     }
@@ -180,7 +184,8 @@ fn append_part(
     now: Now,
     part: AppendPart,
 ) -> Result<(Slot, storage::Offset, AppendedPart), AppendedPart> {
-    let partition = shard.partition(&part.key).ok_or(AppendedPart::refused(ErrorCode::NotLeaderOrFollower))?;
+    let partition =
+        shard.partition(&part.key).ok_or(AppendedPart::refused(ErrorCode::NotLeaderOrFollower))?;
     let (slot, epoch) = (partition.slot, storage::LeaderEpoch(partition.leader_epoch));
     let appended =
         shard.store.append(now, slot, part.records, AppendOrigin::Client, epoch).map_err(refused)?;
@@ -207,7 +212,9 @@ fn refused(error: AppendError) -> AppendedPart {
         AppendError::InvalidTimestamp { errors, .. } => (ErrorCode::InvalidTimestamp, errors),
         AppendError::OutOfOrderSequence(_) => (ErrorCode::OutOfOrderSequenceNumber, Vec::new()),
         AppendError::InvalidProducerEpoch(_) => (ErrorCode::InvalidProducerEpoch, Vec::new()),
-        AppendError::StorageFull | AppendError::StorageFailed(_) => (ErrorCode::KafkaStorageError, Vec::new()),
+        AppendError::StorageFull | AppendError::StorageFailed(_) => {
+            (ErrorCode::KafkaStorageError, Vec::new())
+        }
     };
     AppendedPart { record_errors, error_message: message, ..AppendedPart::refused(code) }
 }
@@ -215,7 +222,9 @@ fn refused(error: AppendError) -> AppendedPart {
 /// Answers the appends that the high watermark has reached.
 pub(crate) fn release(shard: &mut Shard, slot: Slot, effects: &mut Effects) {
     let high_watermark = shard.high_watermark(slot);
-    while let Some(id) = shard.partition_at(slot).and_then(|partition| partition.released_append(high_watermark)) {
+    while let Some(id) =
+        shard.partition_at(slot).and_then(|partition| partition.released_append(high_watermark))
+    {
         let Some(wait) = shard.waits.appends.get_mut(&id) else { continue };
         wait.missing -= 1;
         if wait.missing == 0 {
