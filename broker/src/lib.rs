@@ -24,3 +24,5 @@ pub mod producer_ids;
 pub mod shard;
 pub(crate) mod api;
 pub mod step;
+#[cfg(feature = "shell")]
+pub mod shell;

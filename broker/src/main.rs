@@ -1,2 +1,33 @@
-//! The broker.
-fn main() {}
+//! `monedula`: the broker as a process.
+
+#![warn(missing_docs)]
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command, StartArgs};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Some(Command::Probe(args)) => broker::shell::probe(&args.data, args.seconds),
+        Some(Command::Start(args)) => start(args),
+        None => match Cli::parse_from(["monedula", "start"]).command {
+            Some(Command::Start(args)) => start(args),
+            _ => unreachable!("`monedula start` parses to start"),
+        },
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("monedula: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: StartArgs) -> Result<(), broker::shell::StartError> {
+    broker::shell::start_logging(&args.log)?;
+    broker::shell::run(args.into_options())
+}

@@ -1,0 +1,88 @@
+//! The shell: what runs shards and the controller on a machine. The only part of the broker that knows glommio,
+//! clocks, threads, sockets and files.
+//!
+//! One executor per core, pinned, with a shard and its connections; one unpinned executor with the controller; the
+//! watchdog thread; and the main thread, which starts them, waits for signals and ends the process.
+
+#![allow(clippy::disallowed_methods, reason = "clocks, threads and files belong here")]
+#![allow(unsafe_code, reason = "system calls that nobody wraps; each use is proven where it stands")]
+
+mod addresses;
+mod alarm;
+mod clock;
+mod connections;
+mod control;
+mod cores;
+mod driver;
+mod file_sender;
+mod host;
+mod inbox;
+mod lifecycle;
+mod mailbox;
+mod meta_disk;
+mod signal;
+mod signals;
+mod start;
+mod watchdog;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use storage::disk::SyncMethod;
+
+pub use cores::{CoreList, SHARDS_MAX};
+pub use file_sender::FetchMethod;
+pub use start::run;
+
+/// What the command line says. `None` leaves it to the config file, or to a default.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Data directory.
+    pub data: Option<PathBuf>,
+    /// `HOST:PORT` of the listener that all shards share.
+    pub listen: Option<String>,
+    /// `HOST:PORT` of the first core-direct listener, or `none`.
+    pub core_listen: Option<String>,
+    /// Host that clients are told to connect to.
+    pub advertised: Option<String>,
+    /// Cores that carry shards.
+    pub cores: Option<CoreList>,
+    /// File of Kafka's form `key=value`.
+    pub config: Option<PathBuf>,
+    /// Go on without O_DIRECT.
+    pub allow_buffered_io: bool,
+    /// How a WAL block is made durable.
+    pub sync_method: SyncMethod,
+    /// How file ranges leave.
+    pub fetch_method: FetchMethod,
+}
+
+/// Why the broker does not start, or did not stop as it should. The text names the remedy.
+#[derive(Debug)]
+pub struct StartError(pub(crate) String);
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Sends log lines to stderr, as many as `filter` lets through.
+pub fn start_logging(filter: &str) -> Result<(), StartError> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
+        StartError(format!("--log {filter}: {error}: write `info`, or `warn,broker=debug`"))
+    })?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+/// Measures how to make writes durable on the disk of a directory, and prints what it advises.
+pub fn probe(data: &Path, seconds: u64) -> Result<(), StartError> {
+    host::check(1)?;
+    let report = storage::disk::probe(data, Duration::from_secs(seconds.clamp(1, 60)))
+        .map_err(|error| StartError(error.to_string()))?;
+    println!("{report}");
+    Ok(())
+}

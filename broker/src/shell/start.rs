@@ -1,0 +1,447 @@
+//! Puts a broker together, waits for signals, and ends the process.
+//!
+//! Everything that can refuse does so before the first executor starts. A panic anywhere ends the process at once: half
+//! a broker is worse than none, and a restart recovers in moments.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use net::socket::BoundListener;
+use storage::disk::{DataDirectory, DirectoryOptions, DirectorySource, Disk, DiskOptions};
+use storage::recovery::{Recovered, recover_volume};
+use storage::{Store, StoreConfig};
+
+use super::addresses::{self, Addresses};
+use super::clock::Clock;
+use super::connections::{Connections, ConnectionsOptions};
+use super::control::{self, Control};
+use super::cores::CoreList;
+use super::driver::Driver;
+use super::host::{self, Host};
+use super::inbox::Inbox;
+use super::lifecycle::Lifecycle;
+use super::mailbox::{Mailbox, mesh};
+use super::meta_disk::MetaDisk;
+use super::signals::StopSignals;
+use super::watchdog::{self, Pulse};
+use super::{Options, StartError};
+use crate::config::BrokerConfig;
+use crate::ids::{ListenerKind, ShardId};
+use crate::letter::Letter;
+use crate::placement::shard_of;
+use crate::shard::Shard;
+use crate::step::Input;
+
+/// The exit code after a panic or a failure of an executor.
+const EXIT_BROKEN: i32 = 70;
+
+/// The exit code after a second signal.
+const EXIT_AT_ONCE: i32 = 130;
+
+/// The data directory where neither command line nor config file name one.
+const DATA: &str = "data";
+
+/// Helper threads of a shard: opens, reads, removals, sends of cold ranges.
+const HELPER_THREADS: usize = 4;
+
+/// Of the descriptors that the process may have, so many percent are for files; the rest are connections.
+const FILES_PERCENT: u64 = 60;
+
+/// Share of the memory that requests in flight may take, percent.
+const REQUEST_MEMORY_PERCENT: u64 = 16;
+
+/// How long an orderly stop may take before it counts as failed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often the main thread looks for signals and reports.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What executors tell the main thread.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// Every shard has applied the metadata.
+    Ready,
+    /// An orderly stop of a shard is complete.
+    Stopped(ShardId),
+    /// The process cannot go on.
+    Failed(String),
+}
+
+/// Runs a broker until a signal ends it.
+pub fn run(options: Options) -> Result<(), StartError> {
+    let clock = Clock::start();
+    end_process_on_panic();
+    let signals =
+        StopSignals::block().map_err(|error| StartError(format!("signals cannot be taken: {error}")))?;
+    let config = read_config(&options)?;
+    let cores = choose_cores(&options)?;
+    let shards = cores.ids().len();
+    let host = host::check(shards as u64 + 1)?;
+    let data = data_path(&options, &config);
+    let directory = DataDirectory::open(
+        &data,
+        &DirectoryOptions {
+            cluster_id: None,
+            node_id: config.node_id.0,
+            allow_buffered_io: options.allow_buffered_io,
+        },
+    )
+    .map_err(|error| StartError(error.to_string()))?;
+    let addresses = addresses::bind(&config, &options, shards)?;
+    let started = Started::new(&options, config, cores, host, directory, addresses, clock)?;
+    started.wait_until_ready(&signals)?;
+    println!(
+        "monedula {} ready on {}, {shards} shard{}, data {}, sync {}{}, in {} ms",
+        env!("CARGO_PKG_VERSION"),
+        started.text,
+        if shards == 1 { "" } else { "s" },
+        data.display(),
+        options.sync_method,
+        if started.directory.direct_io() { "" } else { " (buffered)" },
+        clock.elapsed_us() / 1000
+    );
+    started.wait_for_end(&signals)
+}
+
+struct Started {
+    directory: Arc<DataDirectory>,
+    lifecycle: Arc<Lifecycle>,
+    reports: Receiver<Report>,
+    shards: usize,
+    text: String,
+}
+
+impl Started {
+    /// Recovers what the directory has, and starts all executors.
+    fn new(
+        options: &Options,
+        config: BrokerConfig,
+        cores: CoreList,
+        host: Host,
+        directory: DataDirectory,
+        addresses: Addresses,
+        clock: Clock,
+    ) -> Result<Started, StartError> {
+        let shards = cores.ids().len();
+        let meta_disk = MetaDisk::open(directory.root())
+            .map_err(|error| StartError(format!("the metadata directory cannot be opened: {error}")))?;
+        let meta = control::recover(&meta_disk)?;
+        let recovered = recover(&directory, shards as u16)?;
+        let directory = Arc::new(directory);
+        let config = Arc::new(config);
+        let lifecycle = Lifecycle::new(shards);
+        let (reporter, reports) = channel();
+        let mut mailboxes = mesh::<Letter>(shards);
+        let control_mailbox = mailboxes.pop().expect("the controller's mailbox is the last");
+        let mut pulses: Vec<Arc<Pulse>> =
+            (0..shards).map(|shard| Pulse::new(format!("shard-{shard}"))).collect();
+        pulses.push(Pulse::new("control"));
+        watchdog::start(clock, pulses.clone())
+            .map_err(|error| StartError(format!("the watchdog thread does not start: {error}")))?;
+
+        let mut shared: Vec<_> = addresses.shared.into_iter().map(Vec::into_iter).collect();
+        let mut core_direct = addresses.core_direct.into_iter();
+        for (index, (recovered, mailbox)) in recovered.into_iter().zip(mailboxes).enumerate() {
+            let mut listeners: Vec<(BoundListener, ListenerKind)> = shared
+                .iter_mut()
+                .map(|sockets| (sockets.next().expect("a socket per shard"), ListenerKind::Shared))
+                .collect();
+            listeners.extend(core_direct.next().map(|socket| (socket, ListenerKind::CoreDirect)));
+            let parts = ShardParts {
+                id: ShardId(index as u16),
+                shards: shards as u16,
+                config: config.clone(),
+                directory: directory.clone(),
+                recovered,
+                mailbox,
+                listeners,
+                disk: DiskOptions { sync_method: options.sync_method, files_max: files_max(host, shards) },
+                connections: ConnectionsOptions {
+                    connections_max: connections_max(host, shards),
+                    request_bytes_max: request_bytes_max(shards),
+                    frame_bytes_max: config.socket_request_max_bytes as usize,
+                    idle_ms_max: config.connections_max_idle_ms,
+                    fetch_method: options.fetch_method,
+                },
+                clock,
+                lifecycle: lifecycle.clone(),
+                pulse: pulses[index].clone(),
+            };
+            let name = format!("shard-{index}");
+            let place = Placement::Fixed(cores.ids()[index]);
+            start_executor(name, place, HELPER_THREADS, host, reporter.clone(), move |reporter| {
+                parts.run(reporter)
+            })?;
+        }
+        let control = Control {
+            config,
+            cluster_id: directory.identity().cluster_id.clone(),
+            endpoints: addresses.endpoints,
+            shards: shards as u16,
+            meta,
+            meta_disk,
+            mailbox: control_mailbox,
+            clock,
+            lifecycle: lifecycle.clone(),
+            pulse: pulses[shards].clone(),
+        };
+        start_executor("control".into(), Placement::Unbound, 2, host, reporter, move |reporter| {
+            control.run(reporter)
+        })?;
+        Ok(Started { directory, lifecycle, reports, shards, text: addresses.text })
+    }
+
+    fn wait_until_ready(&self, signals: &StopSignals) -> Result<(), StartError> {
+        loop {
+            match self.reports.recv_timeout(LOOK) {
+                Ok(Report::Ready) => return Ok(()),
+                Ok(Report::Failed(why)) => return Err(StartError(why)),
+                Ok(Report::Stopped(shard)) => {
+                    unreachable!("shard {shard} has stopped before anyone asked it to")
+                }
+                Err(_) => {
+                    if let Some(signal) = signals.wait(Duration::ZERO) {
+                        return Err(StartError(format!("stopped by {signal} before it was ready")));
+                    }
+                }
+            }
+        }
+    }
+
+    fn wait_for_end(&self, signals: &StopSignals) -> Result<(), StartError> {
+        let signal = loop {
+            if let Some(signal) = signals.wait(LOOK) {
+                break signal;
+            }
+            if let Ok(Report::Failed(why)) = self.reports.try_recv() {
+                return Err(StartError(why));
+            }
+        };
+        tracing::info!("{signal}: stopping; once more ends the process at once");
+        self.lifecycle.begin_stop();
+        let begun = Instant::now();
+        let mut running = self.shards;
+        while running > 0 {
+            match self.reports.recv_timeout(Duration::from_millis(2)) {
+                Ok(Report::Stopped(shard)) => {
+                    tracing::debug!(shard = shard.0, "stopped");
+                    running -= 1;
+                }
+                Ok(Report::Failed(why)) => return Err(StartError(why)),
+                Ok(Report::Ready) => unreachable!("a broker becomes ready once"),
+                Err(_) => {}
+            }
+            if let Some(signal) = signals.wait(Duration::ZERO) {
+                tracing::warn!("{signal} again: ending at once; the next start recovers from the WAL");
+                std::process::exit(EXIT_AT_ONCE);
+            }
+            if begun.elapsed() > STOP_TIMEOUT {
+                return Err(StartError(format!(
+                    "{running} shards did not stop within {STOP_TIMEOUT:?}: the next start recovers from the WAL"
+                )));
+            }
+        }
+        self.directory.mark_clean().map_err(|error| {
+            StartError(format!("the clean stop was not noted ({error}): the next start recovers"))
+        })?;
+        tracing::info!("stopped in order");
+        Ok(())
+    }
+}
+
+/// What one shard is made of; goes to its thread.
+struct ShardParts {
+    id: ShardId,
+    shards: u16,
+    config: Arc<BrokerConfig>,
+    directory: Arc<DataDirectory>,
+    recovered: Recovered,
+    mailbox: Mailbox<Letter>,
+    listeners: Vec<(BoundListener, ListenerKind)>,
+    disk: DiskOptions,
+    connections: ConnectionsOptions,
+    clock: Clock,
+    lifecycle: Arc<Lifecycle>,
+    pulse: Arc<Pulse>,
+}
+
+impl ShardParts {
+    async fn run(self, reporter: Sender<Report>) {
+        glommio::spawn_local(self.pulse.beat(self.clock)).detach();
+        let inbox = Rc::new(Inbox::new());
+        let answers = inbox.clone();
+        let disk = Disk::new(&self.directory, self.disk, move |done| answers.push(Input::Disk(done)));
+        let connections = Connections::new(self.connections, self.clock, disk.clone(), inbox.clone());
+        let store_config = StoreConfig {
+            producer_id_expiration_ms: self.config.producer_id_expiration_ms,
+            retention_check_interval_us: (self.config.log_retention_check_interval_ms.max(1) as u64)
+                .saturating_mul(1000),
+            ..StoreConfig::default()
+        };
+        let store = Store::open(self.recovered, store_config, self.clock.now());
+        let driver = Driver {
+            id: self.id,
+            shard: Shard::new(self.id, self.shards, self.config, store),
+            mailbox: self.mailbox,
+            inbox,
+            disk,
+            connections,
+            clock: self.clock,
+            lifecycle: self.lifecycle,
+            listeners: self.listeners,
+        };
+        driver.run().await;
+        report(&reporter, Report::Stopped(self.id));
+        // The connections of this shard stay as they are until the process ends, a moment from now.
+        std::future::pending::<()>().await
+    }
+}
+
+/// Starts a thread with an executor that runs `main`. An executor that does not start, or ends, is reported.
+fn start_executor<F: Future<Output = ()> + 'static>(
+    name: String,
+    placement: Placement,
+    helpers: usize,
+    host: Host,
+    reporter: Sender<Report>,
+    main: impl FnOnce(Sender<Report>) -> F + Send + 'static,
+) -> Result<(), StartError> {
+    let thread = name.clone();
+    std::thread::Builder::new()
+        .name(thread)
+        .spawn(move || {
+            let executor = LocalExecutorBuilder::new(placement)
+                .name(&name)
+                .io_memory(host.io_memory)
+                .blocking_thread_pool_placement(PoolPlacement::Unbound(helpers))
+                .make();
+            match executor {
+                Ok(executor) => {
+                    executor.run(main(reporter.clone()));
+                    report(&reporter, Report::Failed(format!("executor {name} has ended")));
+                }
+                Err(error) => report(
+                    &reporter,
+                    Report::Failed(format!(
+                        "executor {name} does not start: {error}: check `ulimit -l`, `ulimit -n`, and that io_uring \
+                         is allowed"
+                    )),
+                ),
+            }
+        })
+        .map(|_| ())
+        .map_err(|error| StartError(format!("a thread does not start ({error}): check `ulimit -u`")))
+}
+
+fn report(reporter: &Sender<Report>, report: Report) {
+    // The main thread is gone only when the process ends.
+    if let Err(unheard) = reporter.send(report) {
+        tracing::debug!("nobody hears {:?}", unheard.0);
+    }
+}
+
+fn read_config(options: &Options) -> Result<BrokerConfig, StartError> {
+    let config = match &options.config {
+        None => BrokerConfig::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                StartError(format!("--config {}: {error}: name a readable file", path.display()))
+            })?;
+            let parsed = BrokerConfig::parse(&text)
+                .map_err(|error| StartError(format!("{}: {error}", path.display())))?;
+            for warning in &parsed.warnings {
+                tracing::warn!("{}: {warning}", path.display());
+            }
+            parsed.config
+        }
+    };
+    addresses::with_command_line(&config, options)
+}
+
+fn data_path(options: &Options, config: &BrokerConfig) -> PathBuf {
+    match &options.data {
+        Some(data) => data.clone(),
+        None if config.is_set("log.dirs") || config.is_set("log.dir") => PathBuf::from(&config.log_dir),
+        None => PathBuf::from(DATA),
+    }
+}
+
+fn choose_cores(options: &Options) -> Result<CoreList, StartError> {
+    let allowed = CoreList::allowed().map_err(StartError)?;
+    match &options.cores {
+        None => Ok(allowed),
+        Some(cores) => cores.check_within(&allowed).map(|()| cores.clone()).map_err(StartError),
+    }
+}
+
+fn recover(directory: &DataDirectory, shards: u16) -> Result<Vec<Recovered>, StartError> {
+    let mut source = DirectorySource::new(directory);
+    let place = |key: storage::PartitionKey| shard_of(key.topic_id, key.partition, shards).0;
+    let recovered = recover_volume(&mut source, shards, &place).map_err(|error| {
+        StartError(format!("data directory {} cannot be recovered: {error}", directory.root().display()))
+    })?;
+    assert_eq!(recovered.len(), usize::from(shards), "recovery gives every shard its part");
+    for (shard, part) in recovered.iter().enumerate() {
+        let report = &part.report;
+        if report.replayed_blocks > 0 || report.torn_tails > 0 {
+            tracing::info!(
+                shard,
+                blocks = report.replayed_blocks,
+                bytes = report.replayed_bytes,
+                torn_tails = report.torn_tails,
+                clean_stop = directory.clean_stop(),
+                "replayed the WAL"
+            );
+        }
+        if report.tail_uncertain {
+            tracing::warn!(shard, "the last block of the WAL is damaged: it may have been acknowledged");
+        }
+        for (partition, offset) in &report.damaged {
+            tracing::error!(shard, %partition, "acknowledged records from offset {offset} on are lost: it is offline");
+        }
+        if let Some(loss) = &report.unattributed_loss {
+            tracing::error!(shard, "acknowledged records are lost: {loss}");
+        }
+    }
+    Ok(recovered)
+}
+
+fn files_max(host: Host, shards: usize) -> usize {
+    (host.files_max * FILES_PERCENT / 100 / shards as u64).max(16) as usize
+}
+
+/// A connection may take two descriptors: one more when file ranges are sent on it.
+fn connections_max(host: Host, shards: usize) -> usize {
+    (host.files_max * (100 - FILES_PERCENT) / 100 / 2 / shards as u64).max(8) as usize
+}
+
+fn request_bytes_max(shards: usize) -> usize {
+    const LEAST: u64 = 64 << 20;
+    let memory = memory_bytes().unwrap_or(4 << 30);
+    (memory * REQUEST_MEMORY_PERCENT / 100 / shards as u64).max(LEAST) as usize
+}
+
+/// Memory of this machine; `None` where /proc does not say.
+fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+}
+
+/// Ends the process at the first panic, whichever thread it is on: with a message, and without a hang.
+fn end_process_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        eprintln!(
+            "monedula: a broken invariant in thread {}: the process ends; the next start recovers from the WAL",
+            std::thread::current().name().unwrap_or("without a name")
+        );
+        // SAFETY: takes an exit code and does not return. No destructors: they could wait for what is broken.
+        unsafe { libc::_exit(EXIT_BROKEN) }
+    }));
+}
