@@ -11,6 +11,7 @@ use std::sync::Arc;
 use storage::TopicId;
 
 use super::chunk_map::{ChunkMap, Difference};
+use super::names::is_internal_topic;
 use super::record::{
     self, BrokerRegisterV1, ConfigV1, PartitionV1, PartitionsCreateV1, ProducerIdBlockV1, Record,
     TopicCreateV1,
@@ -577,11 +578,6 @@ impl fmt::Display for Applied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
-}
-
-/// Whether a topic of that name belongs to the brokers and not to users.
-pub fn is_internal_topic(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
 fn makes_sense(partition: &PartitionV1) -> bool {

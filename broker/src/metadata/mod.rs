@@ -1,6 +1,7 @@
 //! What the cluster has agreed on: the records that say it, the image that they build, and the log that keeps them.
 //!
 //! ```text
+//! names     what a topic may be called
 //! record    what can happen, and its bytes            (pure values)
 //! image     what is, after all that has happened      (`Image::apply`, deterministic)
 //! snapshot  an image as bytes, and back
@@ -8,6 +9,7 @@
 //! ```
 
 pub mod chunk_map;
+pub mod names;
 pub mod topic_name;
 pub mod record;
 pub mod image;
@@ -16,8 +18,8 @@ pub mod log;
 
 pub use image::{
     Applied, Broker, ConfigTarget, Configs, Endpoint, Image, Partition, Topic, TopicChange, TopicIndex,
-    is_internal_topic,
 };
 pub use log::{MetaDone, MetaOp, MetaOpId, MetaOpKind, RecoveredMeta, RecoveryError};
+pub use names::{check_topic_name, is_internal_topic};
 pub use record::Record;
 pub use topic_name::check_topic_name;
