@@ -169,6 +169,9 @@ impl Shard {
 
     /// Releases what waited for the high watermark of a partition.
     pub(crate) fn high_watermark_moved(&mut self, now: Now, slot: Slot, effects: &mut Effects) {
+        if self.partition_at(slot).is_none() {
+            return; // It was deleted while the disk worked.
+        }
         api::produce::release(self, slot, effects);
         api::fetch::wake(self, slot, effects);
         api::group::committed(self, now, slot, effects);
