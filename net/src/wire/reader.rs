@@ -34,6 +34,7 @@ impl Reader {
         }
     }
 
+    #[inline]
     fn claim(&mut self, needed: usize) -> Result<usize, WireError> {
         let left = self.remaining();
         if needed > left {
@@ -44,6 +45,7 @@ impl Reader {
         Ok(start)
     }
 
+    #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let start = self.claim(N)?;
         Ok(self.bytes[start..start + N].try_into().expect("the slice has the length of the array"))
@@ -60,6 +62,7 @@ impl Reader {
     }
 
     /// Reads an unsigned variable-length integer of at most 32 bits.
+    #[inline]
     pub fn unsigned_varint(&mut self) -> Result<u32, WireError> {
         let mut value = 0u32;
         for shift in [0, 7, 14, 21, 28] {

@@ -1,6 +1,6 @@
 //! Writing, in one pass and without copying what is shared.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{SHARED_BYTES_MIN, Version, WireError};
 
@@ -37,7 +37,7 @@ impl Part {
 #[derive(Debug, Default)]
 pub struct Writer {
     /// What is written here, without the shared parts.
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     /// Shared parts, each with the place in `buffer` before which it belongs.
     shared: Vec<(usize, Part)>,
     shared_bytes: usize,
@@ -54,8 +54,8 @@ impl Writer {
 
     /// A writer that has left room for the length of its frame.
     pub fn framed() -> Self {
-        let mut writer = Self { buffer: BytesMut::with_capacity(256), ..Self::default() };
-        writer.buffer.put_bytes(0, FRAME_PREFIX_BYTES);
+        let mut writer = Self { buffer: Vec::with_capacity(256), ..Self::default() };
+        writer.buffer.extend([0; FRAME_PREFIX_BYTES]);
         writer
     }
 
@@ -79,7 +79,7 @@ impl Writer {
 
     /// The parts of the message, in order.
     pub fn into_parts(self) -> Vec<Part> {
-        let bytes = self.buffer.freeze();
+        let bytes = Bytes::from(self.buffer);
         let mut parts = Vec::with_capacity(2 * self.shared.len() + 1);
         let mut start = 0;
         for (place, part) in self.shared {
@@ -98,27 +98,28 @@ impl Writer {
     /// The message as one run of bytes. It must carry no file range.
     pub fn into_bytes(self) -> Bytes {
         if self.shared.is_empty() {
-            return self.buffer.freeze();
+            return Bytes::from(self.buffer);
         }
-        let mut whole = BytesMut::with_capacity(self.len());
+        let mut whole = Vec::with_capacity(self.len());
         for part in self.into_parts() {
             match part {
-                Part::Bytes(bytes) => whole.put_slice(&bytes),
+                Part::Bytes(bytes) => whole.extend_from_slice(&bytes),
                 Part::File { .. } => panic!("a file range has no bytes in memory"),
             }
         }
-        whole.freeze()
+        Bytes::from(whole)
     }
 
     /// Writes bytes as they are.
+    #[inline]
     pub fn put_slice(&mut self, bytes: &[u8]) {
-        self.buffer.put_slice(bytes);
+        self.buffer.extend_from_slice(bytes);
     }
 
     /// Writes a shared part without copying it, unless it is so short that copying is cheaper.
     pub fn put_part(&mut self, part: Part) {
         match &part {
-            Part::Bytes(bytes) if bytes.len() < SHARED_BYTES_MIN => self.buffer.put_slice(bytes),
+            Part::Bytes(bytes) if bytes.len() < SHARED_BYTES_MIN => self.buffer.extend_from_slice(bytes),
             _ if part.is_empty() => {}
             _ => {
                 self.shared_bytes += part.len();
@@ -128,9 +129,10 @@ impl Writer {
     }
 
     /// Writes an unsigned variable-length integer.
+    #[inline]
     pub fn put_unsigned_varint(&mut self, value: u32) {
         let (encoded, length) = unsigned_varint(value);
-        self.buffer.put_slice(&encoded[..length]);
+        self.buffer.extend_from_slice(&encoded[..length]);
     }
 
     pub(super) fn put_string_length(
@@ -145,7 +147,7 @@ impl Writer {
             None => -1,
             Some(length) => i16::try_from(length).map_err(|_| WireError::TooLong { length })?,
         };
-        self.buffer.put_i16(value);
+        self.buffer.extend_from_slice(&value.to_be_bytes());
         Ok(())
     }
 
@@ -161,7 +163,7 @@ impl Writer {
             None => -1,
             Some(length) => i32::try_from(length).map_err(|_| WireError::TooLong { length })?,
         };
-        self.buffer.put_i32(value);
+        self.buffer.extend_from_slice(&value.to_be_bytes());
         Ok(())
     }
 
@@ -187,7 +189,7 @@ impl Writer {
         let size = self.len() - length_start;
         let (encoded, length) = unsigned_varint(size as u32);
         let end = self.buffer.len();
-        self.buffer.put_bytes(0, length);
+        self.buffer.extend_from_slice(&encoded[..length]);
         self.buffer.copy_within(start..end, start + length);
         self.buffer[start..start + length].copy_from_slice(&encoded[..length]);
         for (place, _) in &mut self.shared[shared_start..] {
