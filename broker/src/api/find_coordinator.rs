@@ -53,7 +53,8 @@ fn response(shard: &Shard, context: &Context, request: FindCoordinatorRequest) -
     let found = find(request.key);
     FindCoordinatorResponse {
         error_code: found.error_code,
-        error_message: found.error_message,
+        // Where nothing is wrong Kafka says so here, and says nothing in the newer form.
+        error_message: found.error_message.filter(|message| !message.is_empty()).or(Some("NONE".to_owned())),
         node_id: found.node_id,
         host: found.host,
         port: found.port,
@@ -69,7 +70,7 @@ fn find(shard: &Shard, listener: ListenerKind, key_type: i8, key: String) -> Coo
     let Some((node_id, host, port)) = coordinator(shard, listener, &key) else {
         return not_found(key, ErrorCode::CoordinatorNotAvailable, "the coordinator is not available");
     };
-    Coordinator { key, node_id, host, port, error_code: ErrorCode::None, error_message: None }
+    Coordinator { key, node_id, host, port, error_code: ErrorCode::None, error_message: Some(String::new()) }
 }
 
 fn not_found(key: String, error_code: ErrorCode, message: &str) -> Coordinator {

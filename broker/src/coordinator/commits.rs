@@ -57,8 +57,8 @@ impl GroupCoordinator {
         for topic in request.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in topic.partitions {
-                let metadata_length = partition.committed_metadata.as_ref().map_or(0, String::len);
-                let too_large = metadata_length > self.config.offset_metadata_bytes_max;
+                let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+                let too_large = metadata_units(metadata) > self.config.offset_metadata_bytes_max;
                 partitions.push(OffsetCommitResponsePartition {
                     partition_index: partition.partition_index,
                     error_code: if too_large { ErrorCode::OffsetMetadataTooLarge } else { ErrorCode::None },
@@ -378,6 +378,11 @@ impl GroupCoordinator {
     pub(super) fn committed_offset(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
         self.offsets.committed(group, topic, partition).map(|value| value.offset)
     }
+}
+
+/// Kafka says bytes and counts the units of UTF-16.
+fn metadata_units(metadata: &str) -> usize {
+    metadata.encode_utf16().count()
 }
 
 fn committed_offset(

@@ -150,7 +150,7 @@ pub struct GroupConfig {
     pub initial_rebalance_delay_ms: i32,
     /// `group.max.size`
     pub max_size: usize,
-    /// `offset.metadata.max.bytes`
+    /// `offset.metadata.max.bytes`, which Kafka counts in units of UTF-16
     pub offset_metadata_bytes_max: usize,
     /// `offsets.retention.minutes`, in milliseconds
     pub offsets_retention_ms: i64,
