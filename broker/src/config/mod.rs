@@ -157,26 +157,6 @@ impl BrokerConfig {
         BrokerConfig::from_levels(given).unwrap_or_else(|_| self.clone())
     }
 
-    /// This config with one dynamic change tried out, to see whether it is valid.
-    pub fn with_change(
-        &self,
-        target: ConfigTarget,
-        changes: &[(String, Option<String>)],
-    ) -> Result<BrokerConfig, ConfigError> {
-        let mut given = self.given.clone();
-        let level = match target {
-            ConfigTarget::AllBrokers => &mut given.all,
-            ConfigTarget::Broker(_) => &mut given.node,
-        };
-        for (name, value) in changes {
-            match value {
-                Some(value) => level.insert(name.clone(), value.clone()),
-                None => level.remove(name),
-            };
-        }
-        BrokerConfig::from_levels(given)
-    }
-
     /// Whether the static level says anything about a config.
     pub fn is_set(&self, key: &str) -> bool {
         self.given.fixed.contains_key(key)
@@ -346,6 +326,14 @@ impl BrokerConfig {
             }
         }
         Ok(())
+    }
+}
+
+/// Checks a dynamic value of a broker config by itself; the error is the sentence that Kafka answers.
+pub fn check_broker_config(name: &str, text: &str) -> Result<(), String> {
+    match broker_config(name) {
+        Some(def) => value::parse(name, def.kind, def.check, text).map(|_| ()),
+        None => Ok(()),
     }
 }
 

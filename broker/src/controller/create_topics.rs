@@ -49,14 +49,21 @@ pub(super) fn timed_out(request: &CreateTopicsRequest) -> CreateTopicsResponse {
 }
 
 /// Creates a topic that a client or a coordinator has named, with the defaults for it.
-pub(super) fn create_named(draft: &mut Draft<'_>, collisions: &Collisions, name: &str) -> Result<(), Refusal> {
+pub(super) fn create_named(
+    draft: &mut Draft<'_>,
+    collisions: &Collisions,
+    name: &str,
+) -> Result<(), Refusal> {
     if draft.image.topic(name).is_some() {
         return Ok(());
     }
     check_name(collisions, name)?;
     let (partitions, factor) = if is_internal_topic(name) {
         let brokers = i16::try_from(draft.image.brokers().count()).unwrap_or(i16::MAX);
-        (draft.config.offsets_topic_num_partitions, draft.config.offsets_topic_replication_factor.min(brokers))
+        (
+            draft.config.offsets_topic_num_partitions,
+            draft.config.offsets_topic_replication_factor.min(brokers),
+        )
     } else {
         (draft.config.num_partitions, draft.config.default_replication_factor)
     };
@@ -79,7 +86,8 @@ fn create_one(
     }
     check_name(collisions, &topic.name)?;
     let configs = configs(topic)?;
-    let partitions = if topic.assignments.is_empty() { by_numbers(draft, topic) } else { by_hand(draft, topic) }?;
+    let partitions =
+        if topic.assignments.is_empty() { by_numbers(draft, topic) } else { by_hand(draft, topic) }?;
     let (count, factor) = (partitions.len(), partitions[0].replicas.len());
     let mut shown = draft.config.describe_topic(&configs);
     shown.sort_by(|a, b| a.name.cmp(&b.name));
@@ -184,7 +192,9 @@ fn by_hand(draft: &Draft<'_>, topic: &CreatableTopic) -> Result<Vec<PartitionV1>
     for assignment in &topic.assignments {
         let number = assignment.partition_index;
         if !seen.insert(number) {
-            return Err(refuse(format!("Found multiple manual partition assignments for partition {number}")));
+            return Err(refuse(format!(
+                "Found multiple manual partition assignments for partition {number}"
+            )));
         }
         let partition = draft.placed_by_hand(&assignment.broker_ids)?;
         let replicas = partition.replicas.len();

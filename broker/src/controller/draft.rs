@@ -5,8 +5,8 @@ use net::ErrorCode;
 use super::random::Random;
 use crate::config::BrokerConfig;
 use crate::ids::{ListenerKind, NodeId};
-use crate::metadata::record::PartitionV1;
 use crate::metadata::image::REPLICAS_MAX;
+use crate::metadata::record::PartitionV1;
 use crate::metadata::{Applied, Image, Record};
 use crate::placement;
 
@@ -73,14 +73,20 @@ impl Draft<'_> {
         brokers.map(|broker| (broker.node, broker.shards)).find_map(|(node, shards)| match self.listener {
             ListenerKind::Shared => (node.0 == shown).then_some(node),
             ListenerKind::CoreDirect => {
-                let mut ids = (0..shards).map(|shard| placement::core_node_id(node, crate::ids::ShardId(shard)).0);
+                let mut ids =
+                    (0..shards).map(|shard| placement::core_node_id(node, crate::ids::ShardId(shard)).0);
                 ids.any(|id| id == shown).then_some(node)
             }
         })
     }
 
     /// Partitions with `factor` replicas each, striped over the brokers.
-    pub(super) fn place(&mut self, first: usize, count: usize, factor: i16) -> Result<Vec<PartitionV1>, Refusal> {
+    pub(super) fn place(
+        &mut self,
+        first: usize,
+        count: usize,
+        factor: i16,
+    ) -> Result<Vec<PartitionV1>, Refusal> {
         let nodes: Vec<i32> = self.image.brokers().map(|broker| broker.node.0).collect();
         let replicas = usize::try_from(factor).unwrap_or(0);
         if replicas > nodes.len() || replicas > REPLICAS_MAX {
@@ -109,27 +115,22 @@ impl Draft<'_> {
         }
         let mut sorted = nodes.to_vec();
         sorted.sort_unstable();
-        let mut previous = None;
+        let mut replicas: Vec<i32> = Vec::new();
         for shown in sorted {
-            if self.node(shown).is_none() {
+            let Some(node) = self.node(shown) else {
                 return refuse(format!(
                     "The manual partition assignment includes broker {shown}, but no such broker is registered."
                 ));
-            }
-            if previous == Some(shown) {
+            };
+            // The shards of one broker, as a core-direct listener shows them, are one broker for its replicas.
+            if replicas.contains(&node.0) {
                 return refuse(format!(
-                    "The manual partition assignment includes the broker {shown} more than once."
+                    "The manual partition assignment includes the broker {node} more than once."
                 ));
             }
-            previous = Some(shown);
+            replicas.push(node.0);
         }
-        let mut replicas: Vec<i32> = Vec::new();
-        for node in nodes.iter().filter_map(|shown| self.node(*shown)) {
-            // Shards of one broker, as a core-direct listener shows them, are one replica.
-            if !replicas.contains(&node.0) {
-                replicas.push(node.0);
-            }
-        }
+        replicas = nodes.iter().filter_map(|shown| self.node(*shown)).map(|node| node.0).collect();
         if replicas.len() > REPLICAS_MAX {
             return refuse(format!("A partition has at most {REPLICAS_MAX} replicas."));
         }

@@ -431,6 +431,8 @@ pub struct MetaLog {
     garbage: Vec<MetaFile>,
     snapshot_in_flight: Option<(MetaOpId, u64)>,
     bytes_since_snapshot: u64,
+    /// None was taken since the start.
+    is_without_snapshot: bool,
     removals: Vec<MetaOpId>,
 }
 
@@ -476,6 +478,7 @@ impl MetaLog {
             garbage: recovered.garbage.clone(),
             snapshot_in_flight: None,
             bytes_since_snapshot: 0,
+            is_without_snapshot: true,
             removals: Vec::new(),
         };
         log.create_file(version, FILE_BYTES, ops);
@@ -535,14 +538,10 @@ impl MetaLog {
         self.in_flight = Some(InFlight { id, covers: self.appended });
     }
 
-    /// Whether it is time for a snapshot.
+    /// Whether it is time for a snapshot: the first of every start bounds what the next start replays.
     pub fn wants_snapshot(&self) -> bool {
-        self.snapshot_in_flight.is_none() && self.bytes_since_snapshot >= SNAPSHOT_LOG_BYTES
-    }
-
-    /// Whether a snapshot of this image would add anything.
-    pub fn has_snapshot(&self, image: &Image) -> bool {
-        self.snapshots.last() == Some(&image.version())
+        self.snapshot_in_flight.is_none()
+            && (self.is_without_snapshot || self.bytes_since_snapshot >= SNAPSHOT_LOG_BYTES)
     }
 
     /// Writes a snapshot of an image, all of which is durable.
@@ -550,6 +549,7 @@ impl MetaLog {
         assert!(image.version() <= self.durable, "a snapshot holds only what the log keeps");
         assert!(self.snapshot_in_flight.is_none(), "one snapshot at a time");
         self.bytes_since_snapshot = 0;
+        self.is_without_snapshot = false;
         let file = MetaFile::Snapshot { version: image.version() };
         let bytes = snapshot::encode(image).into();
         let id = self.emit(MetaOpKind::Replace { file, bytes }, ops);

@@ -10,7 +10,6 @@
 
 pub mod chunk_map;
 pub mod names;
-pub mod topic_name;
 pub mod record;
 pub mod image;
 pub mod snapshot;
@@ -22,4 +21,3 @@ pub use image::{
 pub use log::{MetaDone, MetaOp, MetaOpId, MetaOpKind, RecoveredMeta, RecoveryError};
 pub use names::{check_topic_name, is_internal_topic};
 pub use record::Record;
-pub use topic_name::check_topic_name;

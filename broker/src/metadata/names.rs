@@ -14,7 +14,9 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
         _ if name.encode_utf16().count() > TOPIC_NAME_LENGTH_MAX => {
             format!("the length of '{name}' is longer than the max allowed length {TOPIC_NAME_LENGTH_MAX}")
         }
-        _ if name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) => return Ok(()),
+        _ if name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) => {
+            return Ok(());
+        }
         _ => format!(
             "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
         ),
