@@ -15,6 +15,7 @@ pub mod letter;
 pub mod effects;
 pub mod coordinator;
 pub mod config;
+pub mod controller;
 pub(crate) mod pending;
 pub(crate) mod partition;
 pub(crate) mod fetch_session;
