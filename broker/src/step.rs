@@ -162,6 +162,7 @@ impl Shard {
                 for slot in (0..self.partitions.len() as u32).map(Slot) {
                     api::produce::fail_waiting(self, slot, ErrorCode::KafkaStorageError, effects);
                     api::delete_records::fail_waiting(self, slot, ErrorCode::KafkaStorageError, effects);
+                    api::group::unhost(self, now, slot, effects);
                 }
             }
         }
@@ -188,13 +189,17 @@ impl Shard {
         let old = std::mem::replace(&mut self.image, image.clone());
         if !image.same_broker_configs(&old) {
             self.config = Arc::new(self.config.with_dynamic(&image));
+            api::group::configure(self);
         }
         for change in Image::topic_changes(&old, &image) {
             match change {
                 TopicChange::Created(topic) | TopicChange::Changed { new: topic, .. } => {
                     self.lead_topic(now, &topic, effects);
                 }
-                TopicChange::Deleted(topic) => self.drop_topic(now, &topic, effects),
+                TopicChange::Deleted(topic) => {
+                    self.drop_topic(now, &topic, effects);
+                    api::group::topic_deleted(self, now, &topic.name, effects);
+                }
             }
         }
         if old.version() == 0 {

@@ -1,8 +1,12 @@
 //! Group coordinators on the shard of their partition: loading them, asking them, appending what they want kept.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use net::{ErrorCode, Request};
-use storage::{AppendOrigin, BatchHeader, DiskError, LeaderEpoch, Located, Now, Offset, Read, Slot};
+use storage::{
+    AppendError, AppendOrigin, BatchHeader, DiskError, LeaderEpoch, Located, Now, Offset, Read, Slot,
+};
 
 use crate::coordinator::{
     self, CoordinatorEffect, CoordinatorEvent, CoordinatorRecord, GroupCoordinator, OFFSETS_TOPIC,
@@ -57,6 +61,25 @@ fn load(shard: &mut Shard, now: Now, slot: Slot, effects: &mut Effects) {
 fn finish_load(shard: &mut Shard, now: Now, slot: Slot, effects: &mut Effects) {
     shard.groups.hosted.get_mut(&slot).expect("it is being loaded").loading = None;
     tell(shard, now, slot, CoordinatorEvent::Loaded, effects);
+    // Topics that were deleted when nobody was there to be told.
+    let topics = shard.groups.hosted[&slot].coordinator.topics();
+    let gone = topics.into_iter().filter(|topic| shard.image.topic(topic).is_none()).collect();
+    tell(shard, now, slot, CoordinatorEvent::TopicsDeleted(gone), effects);
+}
+
+/// Tells the coordinators that a topic is gone, and with it what groups have read of it.
+pub(crate) fn topic_deleted(shard: &mut Shard, now: Now, topic: &Arc<str>, effects: &mut Effects) {
+    for slot in shard.groups.hosted.keys().copied().collect::<Vec<_>>() {
+        tell(shard, now, slot, CoordinatorEvent::TopicsDeleted(vec![topic.clone()]), effects);
+    }
+}
+
+/// Gives the coordinators the settings that the broker has now.
+pub(crate) fn configure(shard: &mut Shard) {
+    let config = shard.config.group_config();
+    for hosted in shard.groups.hosted.values_mut() {
+        hosted.coordinator.configure(config.clone());
+    }
 }
 
 /// The coordinator stays in `COORDINATOR_LOAD_IN_PROGRESS`: serving half of the groups would lose offsets in silence.
@@ -182,6 +205,10 @@ fn tell(shard: &mut Shard, now: Now, slot: Slot, event: CoordinatorEvent, effect
                     Err(error) => CoordinatorEvent::Refused { batch, error },
                 };
                 tell(shard, now, slot, event, effects);
+                if shard.store.offsets(slot).log_end <= shard.high_watermark(slot) {
+                    // With `flush.mode=interval` what was appended counts as durable at once.
+                    committed(shard, now, slot, effects);
+                }
             }
         }
     }
@@ -200,7 +227,10 @@ fn append(
         Ok(appended) => Ok(appended.last_offset.next()),
         Err(error) => {
             tracing::warn!(shard = shard.id.0, "{OFFSETS_TOPIC} did not take a batch: {error}");
-            Err(ErrorCode::CoordinatorNotAvailable)
+            Err(match error {
+                AppendError::MessageTooLarge { .. } => ErrorCode::MessageTooLarge,
+                _ => ErrorCode::CoordinatorNotAvailable,
+            })
         }
     }
 }
