@@ -17,6 +17,9 @@ const MAGIC: i8 = 2;
 const ATTRIBUTE_COMPRESSION: i16 = 0b111;
 const ATTRIBUTE_CONTROL: i16 = 1 << 5;
 
+/// Key and value of a record that is read back; no value for a tombstone.
+pub type KeyValue = (Bytes, Option<Bytes>);
+
 /// One batch of these records, for the log to append.
 pub fn records_batch(records: &[CoordinatorRecord], timestamp_ms: i64) -> Bytes {
     assert!(!records.is_empty(), "a batch has records");
@@ -72,7 +75,7 @@ fn put_record(batch: &mut BytesMut, offset_delta: i64, record: &CoordinatorRecor
 /// # Errors
 /// Says what is wrong with the batch, which is taken off all the same: the log has checked its checksum, so this is a
 /// batch that no coordinator wrote.
-pub fn replay_batch(bytes: &mut Bytes) -> Option<Result<Vec<(Bytes, Option<Bytes>)>, &'static str>> {
+pub fn replay_batch(bytes: &mut Bytes) -> Option<Result<Vec<KeyValue>, &'static str>> {
     if bytes.len() < HEADER_BYTES {
         return None;
     }
@@ -84,7 +87,7 @@ pub fn replay_batch(bytes: &mut Bytes) -> Option<Result<Vec<(Bytes, Option<Bytes
     Some(records_of(bytes.split_to(size)))
 }
 
-fn records_of(mut batch: Bytes) -> Result<Vec<(Bytes, Option<Bytes>)>, &'static str> {
+fn records_of(mut batch: Bytes) -> Result<Vec<KeyValue>, &'static str> {
     let attributes = i16::from_be_bytes([batch[21], batch[22]]);
     let count = i32::from_be_bytes(batch[57..HEADER_BYTES].try_into().expect("four bytes"));
     if attributes & ATTRIBUTE_CONTROL != 0 {

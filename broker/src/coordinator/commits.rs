@@ -373,11 +373,6 @@ impl GroupCoordinator {
             }
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn committed_offset(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
-        self.offsets.committed(group, topic, partition).map(|value| value.offset)
-    }
 }
 
 /// Kafka says bytes and counts the units of UTF-16.

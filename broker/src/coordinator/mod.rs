@@ -39,7 +39,7 @@ use timers::{TimerKey, Timers};
 
 pub(crate) use responses::refusal;
 
-pub use batch::{records_batch, replay_batch};
+pub use batch::{KeyValue, records_batch, replay_batch};
 
 /// The topic that keeps groups and offsets.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";

@@ -17,7 +17,7 @@ fn a_first_member_gets_an_id_a_generation_and_its_assignment() {
     assert_eq!((&response.leader, response.members.len()), (&id, 1));
     assert_eq!(response.protocol_name.as_deref(), Some("range"));
     assert_eq!(world.state(), "CompletingRebalance");
-    let token = world.sync(&id, 1, &[id.clone()]);
+    let token = world.sync(&id, 1, std::slice::from_ref(&id));
     assert_eq!(world.synced(token).unwrap().assignment, assignment(&id, 1));
     assert_eq!(world.state(), "Stable");
     assert_eq!(world.heartbeat(&id, 1), ErrorCode::None);
@@ -367,7 +367,7 @@ fn a_static_leader_that_comes_back_may_skip_the_assignment() {
     let token = world.join(static_join("instance", ""));
     world.pass_ms(0);
     let id = world.joined(token).unwrap().member_id;
-    world.sync(&id, 1, &[id.clone()]);
+    world.sync(&id, 1, std::slice::from_ref(&id));
     let back = world.join(static_join("instance", ""));
     let back = world.joined(back).unwrap();
     assert!(back.skip_assignment && back.leader == back.member_id && back.members.len() == 1);
@@ -386,7 +386,7 @@ fn a_static_member_that_comes_back_with_another_protocol_causes_a_rebalance() {
     let token = world.join(join.clone());
     world.pass_ms(0);
     let id = world.joined(token).unwrap().member_id;
-    world.sync(&id, 1, &[id.clone()]);
+    world.sync(&id, 1, std::slice::from_ref(&id));
     join.protocols.remove(0);
     let token = world.join(join);
     let response = world.joined(token).unwrap();
@@ -425,7 +425,7 @@ fn static_members_that_do_not_rejoin_stay_until_their_sessions_end() {
     let token = world.join(static_join("a", ""));
     world.pass_ms(0);
     let leader = world.joined(token).unwrap().member_id;
-    world.sync(&leader, 1, &[leader.clone()]);
+    world.sync(&leader, 1, std::slice::from_ref(&leader));
     // A static newcomer starts a rebalance and goes again: nobody joins, but the first member keeps its place.
     let newcomer = world.join(JoinGroupRequest { session_timeout_ms: 6_000, ..static_join("b", "") });
     world.leave(&[("", Some("b"))]);

@@ -81,7 +81,7 @@ fn a_static_member_keeps_its_newest_id_over_a_restart() {
     let token = world.join(static_join("instance", ""));
     world.pass_ms(0);
     let old = world.joined(token).unwrap().member_id;
-    world.sync(&old, 1, &[old.clone()]);
+    world.sync(&old, 1, std::slice::from_ref(&old));
     world.log = Log::Slow;
     let token = world.join(static_join("instance", ""));
     assert_eq!(world.joined(token), None, "the new id is given when it is durable");
