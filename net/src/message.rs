@@ -5,7 +5,7 @@
 //! it is a tagged field (`tag(n)`), and whether a value may be dropped where the version has no place for it
 //! (`ignorable`) instead of being an error. A struct that is a message of its own names its versions:
 //!
-//! ```ignore
+//! ```text
 //! message! {
 //!     pub struct ListGroupsRequest (versions 0..=5, flexible 3..) {
 //!         states_filter: Vec<String> [since(4)],

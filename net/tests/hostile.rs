@@ -274,6 +274,20 @@ fn a_large_frame_of_empty_elements_is_bounded() {
 }
 
 #[test]
+fn the_largest_array_there_may_be_is_worth_its_memory() {
+    // Nothing grows more than empty strings do: one byte each in the frame, 24 in memory.
+    let count = 1_000_000;
+    let mut body = BytesMut::new();
+    body.put_u8(0);
+    put_unsigned_varint(&mut body, count + 1);
+    body.put_bytes(1, count as usize);
+    body.put_u8(0);
+    let request = decode_request(ApiKey::FindCoordinator, 4, body.freeze()).expect("it is allowed");
+    let Request::FindCoordinator(request) = request else { panic!("it is what was asked for") };
+    assert_eq!(request.coordinator_keys.len(), count as usize);
+}
+
+#[test]
 fn elements_are_counted_over_the_whole_message() {
     // Eleven topics of 100,000 partitions each: every array is allowed, all together are not.
     let mut body = BytesMut::new();

@@ -265,3 +265,39 @@ impl<T: Nullable> Wire for Option<T> {
         self.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_shown_as_kafka_shows_it() {
+        assert_eq!(Uuid::ZERO.to_string(), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(Uuid(std::array::from_fn(|place| place as u8)).to_string(), "AAECAwQFBgcICQoLDA0ODw");
+        assert_eq!(Uuid([0xff; 16]).to_string(), "_____________________w");
+    }
+
+    /// The fewest bytes of a value are what a reader may count on, and no fewer than it needs.
+    #[test]
+    fn the_fewest_bytes_of_a_value_are_those_of_an_empty_one() {
+        fn check<T: Wire + Default>() {
+            for flexible in [false, true] {
+                let version = Version { number: 0, flexible };
+                let mut writer = Writer::new();
+                T::default().write(&mut writer, version).expect("an empty value has a form");
+                assert_eq!(writer.len(), T::bytes_min(version));
+            }
+        }
+        check::<i8>();
+        check::<i64>();
+        check::<bool>();
+        check::<Uuid>();
+        check::<String>();
+        check::<Option<String>>();
+        check::<Bytes>();
+        check::<Option<Bytes>>();
+        check::<Records>();
+        check::<Vec<i32>>();
+        check::<Option<Vec<String>>>();
+    }
+}
