@@ -30,7 +30,7 @@ pub(super) fn create(draft: &mut Draft<'_>, request: &CreatePartitionsRequest) -
 
 /// The answer when time was up before the change was everywhere.
 pub(super) fn timed_out(request: &CreatePartitionsRequest) -> CreatePartitionsResponse {
-    let late = || Err(Refusal::new(ErrorCode::RequestTimedOut, "The request timed out."));
+    let late = || Err(Refusal::new(ErrorCode::RequestTimedOut, ""));
     let results = request.topics.iter().map(|topic| result(&topic.name, late())).collect();
     CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() }
 }
@@ -87,6 +87,12 @@ fn create_for(draft: &mut Draft<'_>, asked: &CreatePartitionsTopic) -> Result<()
 fn result(name: &str, outcome: Result<(), Refusal>) -> CreatePartitionsTopicResult {
     let (error_code, error_message) = match outcome {
         Ok(()) => (ErrorCode::None, None),
+        // Kafka has nothing to add to these.
+        Err(Refusal { code, .. })
+            if matches!(code, ErrorCode::RequestTimedOut | ErrorCode::UnknownTopicOrPartition) =>
+        {
+            (code, None)
+        }
         Err(refusal) => (refusal.code, Some(refusal.message)),
     };
     CreatePartitionsTopicResult { name: name.to_owned(), error_code, error_message }

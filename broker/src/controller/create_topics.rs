@@ -33,10 +33,11 @@ pub(super) fn create(
             too_many if too_many > PARTITIONS_PER_REQUEST_MAX => Err(Refusal::too_many_partitions()),
             _ => create_one(draft, collisions, topic),
         };
-        topics.push(result.unwrap_or_else(|refusal| refused(&topic.name, refusal.code, refusal.message)));
+        topics
+            .push(result.unwrap_or_else(|refusal| refused(&topic.name, refusal.code, Some(refusal.message))));
     }
     for name in twice {
-        topics.push(refused(name, ErrorCode::InvalidRequest, "Duplicate topic name.".to_owned()));
+        topics.push(refused(name, ErrorCode::InvalidRequest, Some("Duplicate topic name.".to_owned())));
     }
     CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }
 }
@@ -44,7 +45,7 @@ pub(super) fn create(
 /// The answer when time was up before the change was everywhere.
 pub(super) fn timed_out(request: &CreateTopicsRequest) -> CreateTopicsResponse {
     let names: BTreeSet<&str> = request.topics.iter().map(|t| t.name.as_str()).collect();
-    let late = |name: &str| refused(name, ErrorCode::RequestTimedOut, "The request timed out.".to_owned());
+    let late = |name: &str| refused(name, ErrorCode::RequestTimedOut, None);
     CreateTopicsResponse { topics: names.into_iter().map(late).collect(), ..CreateTopicsResponse::default() }
 }
 
@@ -218,11 +219,11 @@ pub(super) fn uneven(replicas: usize, expected: usize) -> String {
     )
 }
 
-fn refused(name: &str, code: ErrorCode, message: String) -> CreatableTopicResult {
+fn refused(name: &str, code: ErrorCode, message: Option<String>) -> CreatableTopicResult {
     CreatableTopicResult {
         name: name.to_owned(),
         error_code: code,
-        error_message: Some(message),
+        error_message: message,
         configs: Some(Vec::new()),
         ..CreatableTopicResult::default()
     }

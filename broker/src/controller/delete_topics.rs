@@ -40,7 +40,8 @@ pub(super) fn delete(
 
 /// The answer when time was up before the change was everywhere.
 pub(super) fn timed_out(request: &DeleteTopicsRequest) -> DeleteTopicsResponse {
-    let late = |named| result(named, ErrorCode::RequestTimedOut, "The request timed out.");
+    let late =
+        |named| DeletableTopicResult { error_message: None, ..result(named, ErrorCode::RequestTimedOut, "") };
     DeleteTopicsResponse { responses: named(request).into_iter().map(late).collect(), ..Default::default() }
 }
 

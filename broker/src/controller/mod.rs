@@ -264,6 +264,9 @@ impl Controller {
         version: i16,
         request: Request,
     ) -> (Answer, Option<(u64, Answer)>) {
+        if let Some(late) = out_of_time(&request) {
+            return (Answer::Response(late), None);
+        }
         let at_us = |timeout_ms: i32| now.monotonic_us.saturating_add(timeout_ms.max(0) as u64 * 1_000);
         let config = self.config.clone();
         let mut draft = Draft {
@@ -413,6 +416,16 @@ impl Controller {
             }
         }
         self.late_us = self.waiting.iter().filter_map(|waiting| Some(waiting.late.as_ref()?.0)).min();
+    }
+}
+
+/// The answer to a request that gives no time at all: as in Kafka nothing is done.
+fn out_of_time(request: &Request) -> Option<Response> {
+    match request {
+        Request::CreateTopics(r) if r.timeout_ms <= 0 => Some(create_topics::timed_out(r).into()),
+        Request::DeleteTopics(r) if r.timeout_ms <= 0 => Some(delete_topics::timed_out(r).into()),
+        Request::CreatePartitions(r) if r.timeout_ms <= 0 => Some(create_partitions::timed_out(r).into()),
+        _ => None,
     }
 }
 
