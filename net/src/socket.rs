@@ -4,4 +4,4 @@ pub mod listener;
 pub mod stream;
 
 pub use listener::{BindError, BoundListener, Listener, bind_shared};
-pub use stream::{FrameReader, FrameWriter, Progress, ReadError, SendFileRange};
+pub use stream::{FrameReader, FrameWriter, ReadError, SendFileRange};

@@ -112,32 +112,6 @@ fn a_connection_that_ends_inside_a_frame_is_an_error() {
     }
 }
 
-#[test]
-fn a_peer_that_stops_inside_a_frame_is_seen_and_cut_off() {
-    with_connection(
-        |mut reader, mut writer| async move {
-            let progress = reader.progress();
-            let reading = glommio::spawn_local(async move {
-                reader.frame().await.expect("the first is whole").expect("there is a first");
-                reader.frame().await.expect_err("the second never ends")
-            });
-            while progress.frames() == 0 || !progress.within_frame() {
-                glommio::executor().yield_now().await;
-            }
-            writer.shutdown().await.expect("the socket is open");
-            assert!(
-                matches!(reading.await, ReadError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof)
-            );
-            assert_eq!(progress.frames(), 1);
-        },
-        |mut socket| {
-            socket.write_all(&prefixed(b"whole")).expect("it is written");
-            socket.write_all(&prefixed(&frame(100, 0))[..50]).expect("it is written");
-            assert_eq!(socket.read(&mut [0; 8]).expect("it is a clean end"), 0);
-        },
-    );
-}
-
 /// Sends what stands in for file ranges through the descriptor, as sendfile(2) would.
 struct FilesFromMemory(Vec<Bytes>);
 

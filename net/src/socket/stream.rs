@@ -3,7 +3,7 @@
 //! The two halves belong to one executor and may be driven by two tasks: each borrows the socket for the time of
 //! one poll only.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -67,7 +67,6 @@ pub(super) fn split(stream: TcpStream, frame_bytes_max: usize) -> (FrameReader, 
         socket: Rc::clone(&socket),
         decoder: FrameDecoder::new(frame_bytes_max),
         next_length: None,
-        progress: Rc::default(),
     };
     (reader, FrameWriter { socket, pollable: None })
 }
@@ -79,34 +78,9 @@ pub struct FrameReader {
     decoder: FrameDecoder,
     /// The length of the frame that is being read, once its prefix has been taken off.
     next_length: Option<usize>,
-    progress: Rc<Progress>,
-}
-
-/// How far a [`FrameReader`] has come, for whoever watches over connections that stand still.
-#[derive(Debug, Default)]
-pub struct Progress {
-    frames: Cell<u64>,
-    within_frame: Cell<bool>,
-}
-
-impl Progress {
-    /// Frames that have been read whole.
-    pub fn frames(&self) -> u64 {
-        self.frames.get()
-    }
-
-    /// Whether a frame has begun and has not ended. A peer that leaves it so for long holds memory for nothing.
-    pub fn within_frame(&self) -> bool {
-        self.within_frame.get()
-    }
 }
 
 impl FrameReader {
-    /// How far this reader has come; it can be asked while another task reads.
-    pub fn progress(&self) -> Rc<Progress> {
-        Rc::clone(&self.progress)
-    }
-
     /// Changes the limit on frames, once the peer has proven who it is.
     pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
         self.decoder.set_limit(frame_bytes_max);
@@ -126,23 +100,21 @@ impl FrameReader {
                 0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 count => filled += count,
             }
-            self.progress.within_frame.set(true);
         }
         self.next_length = self.decoder.frame_length(&prefix)?;
         Ok(self.next_length)
     }
 
     /// Reads the next frame into an allocation of its own size. `None` as with [`Self::frame_length`].
+    ///
+    /// Dropped before it is done, it leaves the reader inside the frame: nothing more can be read then.
     pub async fn frame(&mut self) -> Result<Option<Bytes>, ReadError> {
         let Some(length) = self.frame_length().await? else { return Ok(None) };
         self.next_length = None;
-        let frame = match self.buffered_frame(length).await? {
-            Some(frame) => frame,
-            None => self.large_frame(length).await?,
-        };
-        self.progress.within_frame.set(false);
-        self.progress.frames.set(self.progress.frames.get() + 1);
-        Ok(Some(frame))
+        match self.buffered_frame(length).await? {
+            Some(frame) => Ok(Some(frame)),
+            None => Ok(Some(self.large_frame(length).await?)),
+        }
     }
 
     /// The frame, read into its place as far as it is not in the read buffer.
