@@ -19,11 +19,13 @@ pub(super) struct Work {
     /// Groups that the batch deletes; they come back if the log refuses it.
     pub(super) removed_groups: Vec<Group>,
     pub(super) promise: Promise,
+    /// Work too large for one batch: the last batch has the promise, and breaks it if this one is refused.
+    pub(super) last_part: Option<BatchId>,
 }
 
 impl Work {
     pub(super) fn promise(promise: Promise) -> Work {
-        Work { offsets: Vec::new(), removed_groups: Vec::new(), promise }
+        Work { offsets: Vec::new(), removed_groups: Vec::new(), promise, last_part: None }
     }
 }
 
@@ -101,6 +103,12 @@ impl Appends {
         let before = place.checked_sub(1).and_then(|place| self.batches[place].end);
         assert!(before.is_none_or(|before| before < end), "the log keeps the order of batches");
         self.batches[place].end = Some(end);
+    }
+
+    /// The promise of a batch that is under way.
+    pub(super) fn promise_mut(&mut self, id: BatchId) -> &mut Promise {
+        let place = self.place(id);
+        &mut self.batches[place].work.promise
     }
 
     /// Takes a batch that the log refused.

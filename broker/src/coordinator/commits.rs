@@ -116,6 +116,16 @@ impl GroupCoordinator {
         id
     }
 
+    /// A group that was deleted in part only keeps the offsets that are left: they expire with it.
+    pub(super) fn keep_groups_of_offsets(&mut self, now: Now) {
+        let orphans = self.offsets.groups().filter(|group| !self.groups.contains_key(*group));
+        for group in orphans.cloned().collect::<Vec<_>>() {
+            if self.offsets.latest(&group).next().is_some() {
+                self.group_for_offsets(&group, now);
+            }
+        }
+    }
+
     /// Appends one batch that writes offsets of one group.
     fn append_offsets(
         &mut self,
@@ -352,6 +362,7 @@ impl GroupCoordinator {
             }
             return;
         }
+        let last = BatchId(self.appends.next_id().0 + count.div_ceil(TOMBSTONES_PER_BATCH) as u64 - 1);
         let mut left = offsets.into_iter().peekable();
         loop {
             let chunk: Vec<_> = left.by_ref().take(TOMBSTONES_PER_BATCH).collect();
@@ -363,8 +374,10 @@ impl GroupCoordinator {
             let records: Vec<_> = offset_records.chain(group_records).collect();
             let promise =
                 if is_last { std::mem::replace(&mut promise, Promise::Nothing) } else { Promise::Nothing };
-            let work = Work { offsets: chunk.clone(), removed_groups: removed, promise };
-            let batch: BatchId = self.appends.append(records, work, out);
+            let last_part = (!is_last).then_some(last);
+            let work = Work { offsets: chunk.clone(), removed_groups: removed, promise, last_part };
+            let batch = self.appends.append(records, work, out);
+            assert_eq!(batch == last, is_last, "full batches, and one for the rest");
             for (group, key) in chunk {
                 self.offsets.write(batch, &group, key, None);
             }

@@ -327,7 +327,13 @@ impl GroupCoordinator {
         for group in work.removed_groups {
             self.groups.entry(group.id.clone()).or_insert(group);
         }
+        self.keep_groups_of_offsets(now);
         let error = append_error(error);
+        if let Some(last) = work.last_part
+            && let appends::Promise::Respond { waiter, response } = self.appends.promise_mut(last)
+        {
+            responses::fail(response, waiter.version, error);
+        }
         match work.promise {
             appends::Promise::Nothing => (),
             appends::Promise::Respond { waiter, mut response } => {
@@ -372,6 +378,7 @@ impl GroupCoordinator {
     fn finish_load(&mut self, now: Now, out: &mut Vec<CoordinatorEffect>) {
         assert!(!self.loaded, "a partition is loaded once");
         self.loaded = true;
+        self.keep_groups_of_offsets(now);
         let interval_us = self.config.offsets_retention_check_interval_ms.max(1) as u64 * 1000;
         self.timers.set(TimerKey::Retention, now.monotonic_us + interval_us);
         for id in self.groups.keys().cloned().collect::<Vec<_>>() {

@@ -28,6 +28,8 @@ pub(super) enum Log {
     Slow,
     /// Takes none.
     Full,
+    /// Does not take the next one.
+    FullOnce,
 }
 
 pub(super) struct World {
@@ -89,7 +91,10 @@ impl World {
     }
 
     fn append(&mut self, batch: BatchId, records: Vec<CoordinatorRecord>) {
-        if self.log == Log::Full {
+        if matches!(self.log, Log::Full | Log::FullOnce) {
+            if self.log == Log::FullOnce {
+                self.log = Log::Durable;
+            }
             return self.tell(CoordinatorEvent::Refused { batch, error: ErrorCode::KafkaStorageError });
         }
         let end = self.records.len() as i64 + records.len() as i64;

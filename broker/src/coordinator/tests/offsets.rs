@@ -293,15 +293,33 @@ fn old_clients_bring_a_retention_of_their_own() {
     assert_eq!(world.offset("topic"), -1);
 }
 
+fn commit_of_partitions(count: i32) -> OffsetCommitRequest {
+    let mut request = commit(7);
+    let partition = request.topics[0].partitions[0].clone();
+    request.topics[0].partitions = (0..count)
+        .map(|partition_index| OffsetCommitRequestPartition { partition_index, ..partition.clone() })
+        .collect();
+    request
+}
+
+#[test]
+fn a_group_that_is_deleted_in_part_is_not_deleted() {
+    for count in [999, 1_000, 1_001, 2_500] {
+        let mut world = World::new();
+        assert_eq!(error_of(world.ask(8, commit_of_partitions(count))), ErrorCode::None);
+        world.log = Log::FullOnce;
+        assert_eq!(world.delete_group(), ErrorCode::NotCoordinator);
+        world.restart(2);
+        assert_eq!(world.offset("topic"), 7);
+        assert_eq!(world.delete_group(), ErrorCode::None);
+        assert_eq!(world.offset("topic"), -1);
+    }
+}
+
 #[test]
 fn thousands_of_offsets_are_deleted_in_batches_that_a_log_takes() {
     let mut world = World::new();
-    let mut request = commit(7);
-    let partition = request.topics[0].partitions[0].clone();
-    request.topics[0].partitions = (0..2_500)
-        .map(|partition_index| OffsetCommitRequestPartition { partition_index, ..partition.clone() })
-        .collect();
-    assert_eq!(error_of(world.ask(8, request)), ErrorCode::None);
+    assert_eq!(error_of(world.ask(8, commit_of_partitions(2_500))), ErrorCode::None);
     let before = world.records.len();
     assert_eq!(world.delete_group(), ErrorCode::None);
     let ends: std::collections::BTreeSet<i64> = world.records[before..].iter().map(|(end, _)| *end).collect();
