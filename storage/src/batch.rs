@@ -198,7 +198,8 @@ fn walk_records(bytes: &[u8], header: &BatchHeader, rules: &BatchRules) -> Resul
         let record = records.next().ok_or_else(|| invalid("fewer records than the batch header says"))?;
         let record = record.map_err(invalid)?;
         if record.offset_delta != index {
-            let message = format!("record {index} has offset delta {}: they must be consecutive", record.offset_delta);
+            let message =
+                format!("record {index} has offset delta {}: they must be consecutive", record.offset_delta);
             return Err(AppendError::InvalidRecord { errors: vec![(index, message.clone())], message });
         }
         if rules.keys_required && record.key.is_none() && keyless.len() < RECORD_ERRORS_MAX {
@@ -249,7 +250,10 @@ fn check_header(header: &BatchHeader, rules: &BatchRules) -> Result<(), AppendEr
         )));
     }
     if by_client && header.base_offset.0 != 0 {
-        return Err(invalid(format!("the base offset of the batch should be 0, but it is {}", header.base_offset)));
+        return Err(invalid(format!(
+            "the base offset of the batch should be 0, but it is {}",
+            header.base_offset
+        )));
     }
     if by_client && header.is_control() {
         return Err(invalid("clients are not allowed to write control records"));
@@ -257,7 +261,10 @@ fn check_header(header: &BatchHeader, rules: &BatchRules) -> Result<(), AppendEr
     if by_client && header.is_transactional() {
         return Err(invalid("transactional batches are not supported"));
     }
-    if header.has_producer() && (header.base_sequence < 0 || header.producer_epoch < 0) && !header.is_control() {
+    if header.has_producer()
+        && (header.base_sequence < 0 || header.producer_epoch < 0)
+        && !header.is_control()
+    {
         return Err(invalid(format!(
             "invalid sequence {} or epoch {} of producer {}",
             header.base_sequence, header.producer_epoch, header.producer_id
@@ -299,7 +306,11 @@ impl RecordBatch {
 }
 
 /// Finds the first record of a stored batch at or above `from` with at least this timestamp.
-pub fn find_timestamp(batch: &[u8], from: Offset, timestamp_ms: i64) -> Result<Option<(Offset, i64)>, String> {
+pub fn find_timestamp(
+    batch: &[u8],
+    from: Offset,
+    timestamp_ms: i64,
+) -> Result<Option<(Offset, i64)>, String> {
     let header = BatchHeader::read(batch).ok_or("no batch header")?;
     if header.bytes > batch.len() {
         return Err("the batch is cut off".into());

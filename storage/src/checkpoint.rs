@@ -24,6 +24,9 @@ pub struct CheckpointV1 {
     pub shards: u16,
     /// The life of the process.
     pub incarnation: u64,
+    /// Partitions changed their shard at the start of the incarnation, so files of earlier ones may hold what no
+    /// checkpoint of this shard does.
+    pub remapped: bool,
     /// Counts the checkpoints of the incarnation from 1.
     pub generation: u64,
     /// The first WAL block of the incarnation that is not covered.
@@ -112,6 +115,8 @@ pub struct SegmentV1 {
     pub tail_start: u32,
     /// Where `tail` begins: `tail_start`, or later if the head of that batch is to be read from the file.
     pub tail_position: u32,
+    /// The header of that batch, if so.
+    pub head: Vec<u8>,
     /// The bytes up to `length`.
     pub tail: Vec<u8>,
 }
@@ -161,8 +166,10 @@ mod tests {
     #[test]
     fn a_checkpoint_comes_back_and_a_damaged_one_does_not() {
         let segment = SegmentV1 { tail: vec![1, 2, 3], index: vec![(4, 5, 6)], ..SegmentV1::default() };
-        let partition = PartitionV1 { segments: vec![segment], damaged_from: Some(4), ..PartitionV1::default() };
-        let checkpoint = CheckpointV1 { generation: 9, partitions: vec![partition], ..CheckpointV1::default() };
+        let partition =
+            PartitionV1 { segments: vec![segment], damaged_from: Some(4), ..PartitionV1::default() };
+        let checkpoint =
+            CheckpointV1 { generation: 9, partitions: vec![partition], ..CheckpointV1::default() };
         let mut bytes = checkpoint.encode();
         for at in 0..bytes.len() {
             bytes[at] ^= 0x40;

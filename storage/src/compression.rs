@@ -68,7 +68,9 @@ impl Compression {
                 encoder.write_all(input).expect(TO_MEMORY);
                 encoder.finish().expect(TO_MEMORY)
             }
-            Compression::Snappy => snap::raw::Encoder::new().compress_vec(input).expect("a batch is below 4 GiB"),
+            Compression::Snappy => {
+                snap::raw::Encoder::new().compress_vec(input).expect("a batch is below 4 GiB")
+            }
             Compression::Lz4 => {
                 let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
                 encoder.write_all(input).expect(TO_MEMORY);

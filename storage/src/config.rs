@@ -159,3 +159,15 @@ pub enum Mutation {
     /// Reads ignore the limit that the caller gives.
     ServeAboveDurable,
 }
+
+/// Whether a [`Mutation`] is on; false at compile time without the feature.
+macro_rules! mutated {
+    ($config:expr, $name:ident) => {{
+        #[cfg(feature = "mutations")]
+        let on = $config.mutation == Some(crate::config::Mutation::$name);
+        #[cfg(not(feature = "mutations"))]
+        let on = false;
+        on
+    }};
+}
+pub(crate) use mutated;

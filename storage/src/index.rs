@@ -65,9 +65,10 @@ impl SparseIndex {
         }
         let before = self.entries.partition_point(|entry| u64::from(entry.position) <= start);
         let known = before.checked_sub(1).map_or(-1, |index| self.entries[index].max_timestamp_before);
-        let raised = learnt
-            .iter()
-            .map(|entry| IndexEntry { max_timestamp_before: entry.max_timestamp_before.max(known), ..*entry });
+        let raised = learnt.iter().map(|entry| IndexEntry {
+            max_timestamp_before: entry.max_timestamp_before.max(known),
+            ..*entry
+        });
         self.merge(raised.collect());
     }
 
@@ -117,7 +118,7 @@ impl SparseIndex {
     #[must_use]
     pub fn thinned(&self, count: usize) -> Vec<IndexEntry> {
         let step = self.entries.len().div_ceil(count.max(1)).max(1);
-        self.entries.iter().step_by(step).copied().collect()
+        self.entries.iter().step_by(step).take(count).copied().collect()
     }
 
     /// The content of the index file.
@@ -207,8 +208,12 @@ mod tests {
 
     #[test]
     fn the_file_gives_back_the_index_and_nothing_from_a_damaged_one() {
-        let summary =
-            SegmentSummary { base: Offset(1000), next_offset: Offset(1100), max_timestamp: 5, length: 400_000 };
+        let summary = SegmentSummary {
+            base: Offset(1000),
+            next_offset: Offset(1100),
+            max_timestamp: 5,
+            length: 400_000,
+        };
         let bytes = index().encode(&summary);
         assert_eq!(SparseIndex::decode(&bytes), Some((index(), summary)));
         for at in 0..bytes.len() {

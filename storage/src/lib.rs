@@ -8,6 +8,7 @@ pub mod config;
 pub mod header;
 pub mod op;
 pub mod locate;
+pub mod memory_disk;
 pub mod compression;
 pub mod record;
 pub mod batch;
@@ -33,6 +34,7 @@ pub use op::{DiskError, Done, FileName, FileSlice, Op, OpKind};
 pub use producer_state::ProducerState;
 pub use recovery::Recovered;
 pub use store::{
-    Appended, Event, FoundTimestamp, Locate, Located, Offsets, Pressure, Read, ReadError, Store, TimestampSearch,
+    Appended, Event, FoundTimestamp, Locate, Located, Offsets, Pressure, Read, ReadError, Store,
+    TimestampSearch,
 };
 pub use types::{LeaderEpoch, Lsn, Now, Offset, PartitionKey, ProducerId, Slot, TopicId};

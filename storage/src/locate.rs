@@ -115,7 +115,7 @@ impl LocateWalk {
     fn take(&mut self, header: &BatchHeader, max_bytes: u32, min_one: bool) {
         let first = self.found.length == 0;
         let fits = u64::from(self.found.length) + header.bytes as u64 <= u64::from(max_bytes);
-        if !fits && !(first && min_one) {
+        if !fits && (!first || !min_one) {
             self.done = Some(Ok(()));
             return;
         }

@@ -179,10 +179,10 @@ impl Log {
         let Some(active) = self.segments.back_mut() else { return };
         let full = u64::from(active.length) + header.bytes as u64 > u64::from(config.segment_bytes);
         let newest = if header.max_timestamp >= 0 { header.max_timestamp } else { now.wall_ms };
-        let old = active.first_timestamp >= 0
-            && newest.saturating_sub(active.first_timestamp) > config.segment_ms;
-        let wide = self.next_offset.0 + i64::from(header.last_offset_delta) - active.base.0
-            > i64::from(i32::MAX);
+        let old =
+            active.first_timestamp >= 0 && newest.saturating_sub(active.first_timestamp) > config.segment_ms;
+        let wide =
+            self.next_offset.0 + i64::from(header.last_offset_delta) - active.base.0 > i64::from(i32::MAX);
         if active.length > 0 && (full || old || wide) {
             active.closed = true;
         }
@@ -206,6 +206,14 @@ impl Log {
     pub fn segment_mut(&mut self, base: Offset) -> Option<&mut Segment> {
         let index = self.segments.binary_search_by_key(&base, |segment| segment.base).ok()?;
         self.segments.get_mut(index)
+    }
+
+    /// A batch of `segment` is durable, and with it that the segment before is closed.
+    pub fn note_close(&mut self, segment: Offset) {
+        let index = self.segments.partition_point(|other| other.base < segment);
+        if let Some(before) = index.checked_sub(1).and_then(|before| self.segments.get_mut(before)) {
+            before.close_durable = true;
+        }
     }
 
     /// Moves the log start up and drops segments that lie below as a whole. Returns whether anything changed.

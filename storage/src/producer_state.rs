@@ -114,7 +114,11 @@ impl ProducerStates {
             return Ok(Sequenced::New);
         }
         if header.producer_epoch > entry.epoch {
-            return if header.base_sequence == 0 { Ok(Sequenced::New) } else { Err(out_of_order(header, -1)) };
+            return if header.base_sequence == 0 {
+                Ok(Sequenced::New)
+            } else {
+                Err(out_of_order(header, -1))
+            };
         }
         let again = |batch: &&ProducerBatch| {
             batch.first_sequence == header.base_sequence && batch.last_sequence == header.last_sequence()

@@ -28,6 +28,9 @@ pub struct Segment {
     pub synced: u32,
     /// A younger segment exists or will.
     pub closed: bool,
+    /// That it is closed is durable: a younger segment has durable batches, or a checkpoint says so. Only then is
+    /// its last block written and the file cut: a start that finds it open would go on in that very block.
+    pub close_durable: bool,
     /// The file is complete.
     pub sealed: bool,
     /// Appends may go to the file before they are durable. A start never appends to such a segment: a write of
@@ -57,6 +60,7 @@ impl Segment {
             written: 0,
             synced: 0,
             closed: false,
+            close_durable: false,
             sealed: false,
             bypass_open: false,
             first_timestamp: -1,
@@ -102,14 +106,16 @@ impl Segment {
         front.map_or((self.length, self.next_offset), |batch| (batch.position, batch.base))
     }
 
+    /// Whether what is left may be written and the file sealed.
+    #[must_use]
+    pub fn may_finish(&self) -> bool {
+        self.closed && self.close_durable && self.durable == self.length
+    }
+
     /// What may be written now: whole durable blocks, or all that is left of a closed segment.
     #[must_use]
     pub fn flush_end(&self) -> u32 {
-        if self.closed && self.durable == self.length {
-            self.length
-        } else {
-            self.durable - self.durable % BLOCK_BYTES as u32
-        }
+        if self.may_finish() { self.length } else { self.durable - self.durable % BLOCK_BYTES as u32 }
     }
 
     /// The bytes between two positions, the last block filled with zeros.

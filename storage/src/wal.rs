@@ -30,6 +30,8 @@ pub const BLOCK_BYTES_MAX: u32 = 1 << 30;
 pub const ENTRIES_MAX: u32 = 1 << 16;
 /// [`Entry::flags`]: from here on, appends to this segment may bypass the WAL.
 pub const OPENS_BYPASS: u8 = 1;
+/// [`Entry::flags`] of a log start: the active segment was closed before.
+pub const ROLLED: u8 = 2;
 
 const MAGIC: &[u8; 4] = b"MWAL";
 const VERSION: u16 = 1;
