@@ -129,10 +129,12 @@ impl Started {
         let shards = cores.ids().len();
         let meta_disk = MetaDisk::open(directory.root())
             .map_err(|error| StartError(format!("the metadata directory cannot be opened: {error}")))?;
-        let meta = control::recover(&meta_disk)?;
+        let config = Arc::new(config);
+        let cluster_id = directory.identity().cluster_id.clone();
+        let (controller, effects) =
+            control::open(&meta_disk, config.clone(), cluster_id, addresses.endpoints, shards as u16)?;
         let recovered = recover(&directory, shards as u16)?;
         let directory = Arc::new(directory);
-        let config = Arc::new(config);
         let lifecycle = Lifecycle::new(shards);
         let (reporter, reports) = channel();
         let mut mailboxes = mesh::<Letter>(shards);
@@ -178,11 +180,8 @@ impl Started {
             })?;
         }
         let control = Control {
-            config,
-            cluster_id: directory.identity().cluster_id.clone(),
-            endpoints: addresses.endpoints,
-            shards: shards as u16,
-            meta,
+            controller,
+            effects,
             meta_disk,
             mailbox: control_mailbox,
             clock,
@@ -337,7 +336,7 @@ fn start_executor<F: Future<Output = ()> + 'static>(
         .map_err(|error| StartError(format!("a thread does not start ({error}): check `ulimit -u`")))
 }
 
-fn report(reporter: &Sender<Report>, report: Report) {
+pub(super) fn report(reporter: &Sender<Report>, report: Report) {
     // The main thread is gone only when the process ends.
     if let Err(unheard) = reporter.send(report) {
         tracing::debug!("nobody hears {:?}", unheard.0);
@@ -385,27 +384,25 @@ fn recover(directory: &DataDirectory, shards: u16) -> Result<Vec<Recovered>, Sta
         StartError(format!("data directory {} cannot be recovered: {error}", directory.root().display()))
     })?;
     assert_eq!(recovered.len(), usize::from(shards), "recovery gives every shard its part");
-    for (shard, part) in recovered.iter().enumerate() {
-        let report = &part.report;
-        if report.replayed_blocks > 0 || report.torn_tails > 0 {
-            tracing::info!(
-                shard,
-                blocks = report.replayed_blocks,
-                bytes = report.replayed_bytes,
-                torn_tails = report.torn_tails,
-                clean_stop = directory.clean_stop(),
-                "replayed the WAL"
-            );
-        }
-        if report.tail_uncertain {
-            tracing::warn!(shard, "the last block of the WAL is damaged: it may have been acknowledged");
-        }
-        for (partition, offset) in &report.damaged {
-            tracing::error!(shard, %partition, "acknowledged records from offset {offset} on are lost: it is offline");
-        }
-        if let Some(loss) = &report.unattributed_loss {
-            tracing::error!(shard, "acknowledged records are lost: {loss}");
-        }
+    // What is told of the volume as a whole is the same in every part.
+    let report = &recovered[0].report;
+    if report.replayed_blocks > 0 || report.torn_tails > 0 {
+        tracing::info!(
+            blocks = report.replayed_blocks,
+            bytes = report.replayed_bytes,
+            torn_tails = report.torn_tails,
+            clean_stop = directory.clean_stop(),
+            "replayed the WAL"
+        );
+    }
+    if report.tail_uncertain {
+        tracing::warn!("the last block of a WAL is damaged: it may have been acknowledged");
+    }
+    if let Some(loss) = &report.unattributed_loss {
+        tracing::error!("acknowledged records are lost: {loss}");
+    }
+    for (partition, offset) in recovered.iter().flat_map(|part| &part.report.damaged) {
+        tracing::error!(%partition, "acknowledged records from offset {offset} on are lost: it is offline");
     }
     Ok(recovered)
 }
