@@ -471,6 +471,12 @@ impl Disk {
         Ok(Bytes::copy_from_slice(&content[from..to]))
     }
 
+    /// Makes durable what the metadata has: a start does so before it reads.
+    pub fn sync_meta(&mut self) {
+        let metas = self.files.iter_mut().filter(|(name, _)| matches!(name, Name::Meta(_)));
+        metas.for_each(|(_, file)| file.flush());
+    }
+
     /// The files of the metadata, by name.
     pub fn meta_files(&self) -> Vec<(String, Bytes)> {
         let metas = self.files.iter().filter_map(|(name, file)| match name {
