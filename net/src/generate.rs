@@ -59,7 +59,7 @@ macro_rules! generate_number {
     )+};
 }
 
-generate_number!(i8, i16, u16, i32, u32, i64, f64);
+generate_number!(i8, i16, i32, i64);
 
 impl Generate for bool {
     fn generate(generator: &mut Generator, _: Version) -> Self {

@@ -1,4 +1,7 @@
-//! ApiVersions (key 18): tells the versions that a broker serves. The response header is version 0 whatever the body is.
+//! ApiVersions (key 18): tells the versions that a broker serves.
+//!
+//! The response header is version 0 whatever the body is. Before version 4 a supported feature must not have
+//! `min_version` 0: older clients refuse the whole response (KAFKA-17011).
 
 use crate::error_code::ErrorCode;
 use crate::message::message;

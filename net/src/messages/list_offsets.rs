@@ -1,4 +1,6 @@
-//! ListOffsets (key 2): finds offsets by timestamp; -1 asks for the end, -2 for the start, -3 (version 7) for the newest timestamp.
+//! ListOffsets (key 2): finds offsets by timestamp.
+//!
+//! Timestamp -1 asks for the end, -2 for the start, -3 (since version 7) for the newest timestamp.
 
 use crate::error_code::ErrorCode;
 use crate::message::message;

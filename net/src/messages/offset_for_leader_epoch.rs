@@ -1,4 +1,5 @@
-//! OffsetForLeaderEpoch (key 23): tells where a leader epoch ends, which is how a consumer finds a truncation (KIP-320).
+//! OffsetForLeaderEpoch (key 23): tells where a leader epoch ends, which is how a consumer finds a
+//! truncation (KIP-320).
 
 use crate::error_code::ErrorCode;
 use crate::message::message;

@@ -23,7 +23,7 @@ macro_rules! number {
     )+};
 }
 
-number!(i8, i16, u16, i32, u32, i64, f64);
+number!(i8, i16, i32, i64);
 
 impl Wire for bool {
     fn bytes_min(_: Version) -> usize {
