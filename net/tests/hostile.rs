@@ -287,6 +287,20 @@ fn the_largest_array_there_may_be_is_worth_its_memory() {
     assert_eq!(request.coordinator_keys.len(), count as usize);
 }
 
+/// The bytes that are left are divided by what an element takes, so that nothing is reserved for the twelve-fold.
+#[test]
+fn a_count_is_held_against_what_its_elements_take() {
+    let body = |partitions: i32, left: usize| {
+        let mut body = BytesMut::new();
+        body.put_slice(b"\0\0\0\0\0\0\0\x01\0\0");
+        body.put_i32(partitions);
+        body.put_bytes(0, left);
+        Request::decode(ApiKey::ListOffsets, 1, body.freeze()).map(|_| ())
+    };
+    assert_eq!(body(3, 36), Ok(()));
+    assert_eq!(body(3, 35), Err(WireError::CountBeyondFrame { count: 3, left: 35 }));
+}
+
 #[test]
 fn elements_are_counted_over_the_whole_message() {
     // Eleven topics of 100,000 partitions each: every array is allowed, all together are not.
