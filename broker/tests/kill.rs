@@ -101,7 +101,8 @@ fn nothing_acknowledged_is_lost_and_nothing_is_there_twice() {
     while Instant::now() < until {
         let broker = Broker::start(test.path());
         let stop = AtomicBool::new(false);
-        let padding = random.bytes([0, 500, 5_000, 300_000][random.below(4) as usize]);
+        let padding_bytes = [0, 500, 5_000, 300_000][random.below(4) as usize];
+        let padding = random.bytes(padding_bytes);
         let time = Duration::from_millis(random.below(300));
         let address = broker.address;
         std::thread::scope(|scope| {

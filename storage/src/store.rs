@@ -716,7 +716,9 @@ impl Store {
     #[must_use]
     pub fn stopped(&self) -> bool {
         let idle = self.purposes.is_empty() && self.issued.is_empty();
-        let saved = self.wal.is_idle() && self.checkpoint.is_idle() && self.checkpoint.last_is_final;
+        // Without a file this life has written nothing, and what is there is that of an earlier one.
+        let checkpointed = self.checkpoint.is_idle() && self.checkpoint.last_is_final;
+        let saved = self.wal.is_idle() && (checkpointed || !self.wal.has_file());
         self.stopping && idle && (saved || self.failed.is_some())
     }
 

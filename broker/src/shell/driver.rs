@@ -133,7 +133,9 @@ impl Driver {
             Stage::Starting => self.lifecycle.phase() >= Phase::Running,
             Stage::Running => self.lifecycle.phase() >= Phase::Draining,
             Stage::Drained => self.lifecycle.phase() >= Phase::Flushing,
-            Stage::Draining { .. } | Stage::Flushing | Stage::Complete => false,
+            // The end of a turn may be what completes it.
+            Stage::Flushing => self.shard.is_stopped() && self.disk.in_flight() == 0,
+            Stage::Draining { .. } | Stage::Complete => false,
         }
     }
 
@@ -162,7 +164,7 @@ impl Driver {
                 self.shard.begin_stop(now);
                 Stage::Flushing
             }
-            Stage::Flushing if self.shard.is_stopped() && self.disk.in_flight() == 0 => Stage::Complete,
+            Stage::Flushing if self.may_go_on(stage) => Stage::Complete,
             Stage::Starting | Stage::Running | Stage::Drained | Stage::Flushing | Stage::Complete => stage,
         }
     }
