@@ -16,7 +16,7 @@ message! {
         throttle_time_ms: i32,
         error_code: ErrorCode,
         error_message: Option<String>,
-        endpoint_type: i8 [since(1)] = 1,
+        endpoint_type: i8 [since(1), ignorable] = 1,
         cluster_id: String,
         controller_id: i32 = -1,
         brokers: Vec<DescribeClusterBroker>,
@@ -28,6 +28,6 @@ message! {
         host: String,
         port: i32,
         rack: Option<String>,
-        is_fenced: bool [since(2)],
+        is_fenced: bool [since(2), ignorable],
     }
 }

@@ -26,7 +26,7 @@ message! {
         protocol_type: String,
         protocol_data: String,
         members: Vec<DescribedGroupMember>,
-        authorized_operations: i32 [since(3)] = i32::MIN,
+        authorized_operations: i32 [since(3), ignorable] = i32::MIN,
     }
 
     pub struct DescribedGroupMember {

@@ -43,7 +43,7 @@ message! {
     pub struct FetchResponse (versions 4..=12, flexible 12..) {
         throttle_time_ms: i32,
         error_code: ErrorCode [since(7), ignorable],
-        session_id: i32 [since(7)],
+        session_id: i32 [since(7), ignorable],
         responses: Vec<FetchableTopicResponse>,
     }
 
@@ -58,11 +58,11 @@ message! {
         high_watermark: i64,
         last_stable_offset: i64 = -1,
         log_start_offset: i64 [since(5), ignorable] = -1,
-        diverging_epoch: EpochEndOffset [since(12), tag(0)],
-        current_leader: LeaderIdAndEpoch [since(12), tag(1)],
-        snapshot_id: SnapshotId [since(12), tag(2)],
+        diverging_epoch: EpochEndOffset [since(12), tag(0), ignorable],
+        current_leader: LeaderIdAndEpoch [since(12), tag(1), ignorable],
+        snapshot_id: SnapshotId [since(12), tag(2), ignorable],
         aborted_transactions: Option<Vec<AbortedTransaction>>,
-        preferred_read_replica: i32 [since(11)] = -1,
+        preferred_read_replica: i32 [since(11), ignorable] = -1,
         records: Option<Records> = Some(Records::default()),
     }
 

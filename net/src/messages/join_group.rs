@@ -31,7 +31,7 @@ message! {
         protocol_type: Option<String> [since(7), ignorable],
         protocol_name: Option<String> [nullable_since(7)],
         leader: String,
-        skip_assignment: bool [since(9)],
+        skip_assignment: bool [since(9), ignorable],
         member_id: String,
         members: Vec<JoinGroupResponseMember>,
     }

@@ -40,6 +40,6 @@ message! {
         error_code: ErrorCode,
         timestamp: i64 = -1,
         offset: i64 = -1,
-        leader_epoch: i32 [since(4)] = -1,
+        leader_epoch: i32 [since(4), ignorable] = -1,
     }
 }

@@ -25,7 +25,7 @@ message! {
         cluster_id: Option<String> [since(2), ignorable],
         controller_id: i32 [since(1), ignorable] = -1,
         topics: Vec<MetadataResponseTopic>,
-        cluster_authorized_operations: i32 [since(8), until(10)] = i32::MIN,
+        cluster_authorized_operations: i32 [since(8), until(10), ignorable] = i32::MIN,
     }
 
     pub struct MetadataResponseBroker {
@@ -41,7 +41,7 @@ message! {
         topic_id: Uuid [since(10), ignorable],
         is_internal: bool [since(1), ignorable],
         partitions: Vec<MetadataResponsePartition>,
-        topic_authorized_operations: i32 [since(8)] = i32::MIN,
+        topic_authorized_operations: i32 [since(8), ignorable] = i32::MIN,
     }
 
     pub struct MetadataResponsePartition {

@@ -28,7 +28,7 @@ message! {
     pub struct ProduceResponse (versions 3..=11, flexible 9..) {
         responses: Vec<TopicProduceResponse>,
         throttle_time_ms: i32,
-        node_endpoints: Vec<NodeEndpoint> [since(10), tag(0)],
+        node_endpoints: Vec<NodeEndpoint> [since(10), tag(0), ignorable],
     }
 
     pub struct TopicProduceResponse {
@@ -44,7 +44,7 @@ message! {
         log_start_offset: i64 [since(5), ignorable] = -1,
         record_errors: Vec<BatchIndexAndErrorMessage> [since(8), ignorable],
         error_message: Option<String> [since(8), ignorable],
-        current_leader: LeaderIdAndEpoch [since(10), tag(0)],
+        current_leader: LeaderIdAndEpoch [since(10), tag(0), ignorable],
     }
 
     pub struct BatchIndexAndErrorMessage {
