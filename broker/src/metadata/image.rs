@@ -597,3 +597,6 @@ fn change(configs: &mut Configs, changes: &[(String, Option<String>)]) {
         };
     }
 }
+
+#[cfg(test)]
+mod tests;

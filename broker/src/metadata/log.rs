@@ -302,8 +302,8 @@ fn open_log(sequence: u64, bytes: &[u8]) -> Result<Option<LogFile<'_>>, Header> 
     let header = bytes.get(..FILE_HEADER_BYTES).unwrap_or(bytes);
     let whole = header.len() == FILE_HEADER_BYTES && header[..8] == MAGIC;
     if !whole || u32_at(header, 60) != crc32c::crc32c(&header[..60]) || u64_at(header, 16) != sequence {
-        let unused = bytes.iter().skip(FILE_HEADER_BYTES).all(|b| *b == 0);
-        return if unused { Ok(None) } else { Err(Header::Damaged) };
+        let is_unused = used(bytes.get(FILE_HEADER_BYTES..).unwrap_or_default()) == 0;
+        return if is_unused { Ok(None) } else { Err(Header::Damaged) };
     }
     match u32_at(header, 8) {
         FORMAT => {
@@ -398,7 +398,7 @@ impl<'a> LogFile<'a> {
 
     /// No valid entry follows an invalid one, but for those that a later incarnation did not see (`index >= end`).
     fn expect_end(&self, position: usize, end: u64) -> Result<(), RecoveryError> {
-        let later = (position + 8..self.bytes.len().saturating_sub(ENTRY_HEADER_BYTES))
+        let later = (position + 8..used(self.bytes).saturating_sub(ENTRY_HEADER_BYTES))
             .step_by(8)
             .find(|at| self.entry_at(*at).is_some_and(|entry| entry.index < end));
         match later {
@@ -671,6 +671,13 @@ fn seal_entries(bytes: &mut [u8], salt: u64, durable: u64) {
     }
 }
 
+/// How far the bytes go before nothing but zeros follows, rounded up. A log file is zeros for the most part.
+fn used(bytes: &[u8]) -> usize {
+    const PIECE: usize = 4096;
+    let last = bytes.chunks(PIECE).rposition(|piece| piece != &[0; PIECE][..piece.len()]);
+    last.map_or(0, |at| ((at + 1) * PIECE).min(bytes.len()))
+}
+
 fn padded(length: usize) -> usize {
     length.next_multiple_of(8)
 }
@@ -684,3 +691,6 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 const _: () = assert!(PAYLOAD_BYTES_MAX < u32::MAX as usize, "a length is a u32");
+
+#[cfg(test)]
+mod tests;
