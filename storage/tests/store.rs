@@ -109,8 +109,7 @@ fn reads_come_from_memory_and_from_files_and_end_at_boundaries() {
     while from < limit {
         match world.store(key(0)).read(slot, from, limit, 128 << 10, true).expect("in the log") {
             Read::File(slice) => {
-                let content = world.disk.content(&slice.file).expect("there");
-                let bytes = &content[slice.position as usize..][..slice.length as usize];
+                let bytes = world.disk.slice(&slice).expect("there");
                 let mut at = 0;
                 while at < bytes.len() {
                     let header = storage::header::BatchHeader::read(&bytes[at..]).expect("a boundary");
@@ -288,7 +287,9 @@ fn files_of_earlier_lives_go_after_the_first_checkpoint_and_none_is_written_to()
         assert!(world.disk.wal_writes.iter().all(|(_, incarnation)| *incarnation == life));
         world.checkpoint();
         let old = |name: &FileName| match name {
-            FileName::Wal { incarnation, .. } | FileName::Checkpoint { incarnation, .. } => *incarnation < life,
+            FileName::Wal { incarnation, .. } | FileName::Checkpoint { incarnation, .. } => {
+                *incarnation < life
+            }
             _ => false,
         };
         assert!(!world.disk.files().any(|(name, _)| old(&name)), "life {life}");
