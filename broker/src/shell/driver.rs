@@ -87,7 +87,11 @@ impl Driver {
             if self.shard.next_timeout().is_some_and(|due_us| due_us <= now.monotonic_us) {
                 self.shard.step(now, Input::Timeout, &mut effects);
             }
-            stage = self.live_further(stage);
+            let next = self.live_further(stage);
+            if next != stage {
+                tracing::debug!(shard = self.id.0, "{next:?}");
+                stage = next;
+            }
             self.shard.end_turn(now, &mut effects);
             self.carry_out(&mut effects);
             // Connections get their turn however much mail there is.
@@ -96,13 +100,13 @@ impl Driver {
     }
 
     async fn wait(&self, alarm: &mut Alarm, stage: Stage) {
+        let mut due_us = self.shard.next_timeout();
+        if matches!(stage, Stage::Draining { .. }) {
+            let look_us = self.clock.elapsed_us() + DRAIN_LOOK_US;
+            due_us = Some(due_us.map_or(look_us, |due_us| due_us.min(look_us)));
+        }
         poll_fn(|context| {
             self.lifecycle.register(usize::from(self.id.0), context.waker());
-            let mut due_us = self.shard.next_timeout();
-            if matches!(stage, Stage::Draining { .. }) {
-                let look_us = self.clock.elapsed_us() + DRAIN_LOOK_US;
-                due_us = Some(due_us.map_or(look_us, |due_us| due_us.min(look_us)));
-            }
             // Each of them remembers the task, so each is asked.
             let mut ready = self.mailbox.has_mail(context.waker());
             ready |= self.inbox.is_ready(context.waker());
