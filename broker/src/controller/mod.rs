@@ -445,3 +445,6 @@ fn registration(config: &BrokerConfig, endpoints: Vec<Endpoint>, shards: u16, in
         shards,
     })
 }
+
+#[cfg(test)]
+mod tests;
