@@ -180,27 +180,25 @@ fn a_response_must_be_the_one_that_is_due() {
 
 #[test]
 fn what_a_version_cannot_express_is_dropped_or_refused() {
-    let response = |version, response: &Response| {
+    let respond = |version, response: OffsetFetchResponse| {
         let mut connection = Connection::new(ConnectionLimits::default());
-        let mut encoder = RequestEncoder::new(None);
-        let (frame, _) = request_frame(&mut encoder, version, ListOffsetsRequest::default());
+        let request = match version {
+            ..8 => OffsetFetchRequest { topics: Some(Vec::new()), ..Default::default() },
+            8.. => OffsetFetchRequest::default(),
+        };
+        let (frame, _) = request_frame(&mut RequestEncoder::new(None), version, request);
         let ticket = ticket_of(connection.receive(frame));
-        connection.respond(ticket, response.clone())
+        connection.respond(ticket, response.into())
     };
-    let throttled = ListOffsetsResponse { throttle_time_ms: 5, ..Default::default() };
-    assert_eq!(response(1, &throttled.into()), Ok(()), "the throttle time is ignorable");
+    let throttled = OffsetFetchResponse { throttle_time_ms: 5, ..Default::default() };
+    assert_eq!(respond(1, throttled), Ok(()), "the throttle time is ignorable");
 
-    let mut partition = list_offsets::ListOffsetsPartitionResponse { leader_epoch: 3, ..Default::default() };
-    let with = |partition: &list_offsets::ListOffsetsPartitionResponse| {
-        let partitions = vec![partition.clone()];
-        let topics = vec![list_offsets::ListOffsetsTopicResponse { partitions, ..Default::default() }];
-        Response::from(ListOffsetsResponse { topics, ..Default::default() })
-    };
-    let not_in_version = WireError::FieldNotInVersion { field: "leader_epoch", version: 3 };
-    assert_eq!(response(3, &with(&partition)), Err(not_in_version));
-    assert_eq!(response(4, &with(&partition)), Ok(()));
-    partition.leader_epoch = -1;
-    assert_eq!(response(3, &with(&partition)), Ok(()), "the default is always fine");
+    let groups = vec![offset_fetch::OffsetFetchResponseGroup::default()];
+    let of_groups = OffsetFetchResponse { groups, ..Default::default() };
+    let not_in_version = WireError::FieldNotInVersion { field: "groups", version: 7 };
+    assert_eq!(respond(7, of_groups.clone()), Err(not_in_version), "a whole answer must not get lost");
+    assert_eq!(respond(8, of_groups), Ok(()));
+    assert_eq!(respond(7, OffsetFetchResponse::default()), Ok(()), "the default is always fine");
 }
 
 /// Record bytes of a fetch response are neither copied nor looked at; file ranges stand where they belong.
