@@ -65,7 +65,7 @@ fn frame(api: i16, version: i16, body: &[u8]) -> Vec<u8> {
 #[test]
 fn frames_that_are_none() {
     let victim = victim("frames");
-    let mut cases: Vec<(&str, Vec<u8>)> = vec![
+    let cases: Vec<(&str, Vec<u8>)> = vec![
         ("a negative length", (-1i32).to_be_bytes().to_vec()),
         ("the most negative length", i32::MIN.to_be_bytes().to_vec()),
         ("a length beyond the limit", i32::MAX.to_be_bytes().to_vec()),
@@ -80,7 +80,6 @@ fn frames_that_are_none() {
         ("a body that is missing", frame(0, 9, b"")),
         ("a count that the frame cannot hold", frame(3, 1, &i32::MAX.to_be_bytes())),
     ];
-    cases.push(("a body with a tail", frame(18, 0, b"and more")));
     for (what, bytes) in cases {
         eprintln!("{what}");
         let mut stream = victim.connect();
