@@ -260,7 +260,7 @@ mod tests {
             let mut touched = BTreeMap::new();
             for _ in 0..50 {
                 let key = next(&mut state) % 4_000;
-                if key % 3 == 0 {
+                if key.is_multiple_of(3) {
                     newer.remove(&key);
                 } else {
                     newer.insert(key, 1);

@@ -267,3 +267,47 @@ fn archives_that_were_not_made_by_us_are_refused() {
         }
     }
 }
+
+/// The bytes of released records. A test that fails here says that old logs can not be read any more: add a new version instead.
+#[test]
+fn the_bytes_of_records_are_frozen() {
+    let crc_of = |record: &Record| {
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        (bytes.len(), crc32c::crc32c(&bytes))
+    };
+    let records = [
+        Record::NoOp,
+        Record::Cluster(ClusterV1 { cluster_id: "MkU3OEVBNTcwNTJENDM2Qk".to_owned() }),
+        Record::FeatureLevel(FeatureLevelV1 { name: "group.version".to_owned(), level: 1 }),
+        register(3),
+        create(1, "topic", 3),
+        Record::TopicDelete(TopicDeleteV1 { topic_id: id(1) }),
+        more(1, 3, 2),
+        config(record::RESOURCE_TOPIC, "topic", Some(1), Some("9")),
+        Record::ProducerIdBlock(ProducerIdBlockV1 { node_id: 1, first: 1_000, count: 1_000 }),
+    ];
+    let found: Vec<(usize, u32)> = records.iter().map(crc_of).collect();
+    assert_eq!(
+        found,
+        [
+            (12, 1_214_729_159),
+            (44, 4_142_371_623),
+            (40, 2_107_265_739),
+            (124, 1_470_386_541),
+            (164, 2_195_295_385),
+            (28, 3_891_950_645),
+            (96, 2_853_492_885),
+            (80, 155_905_019),
+            (36, 806_392_136),
+        ]
+    );
+    let mut image = Image::empty();
+    for record in &records[..6] {
+        assert_eq!(image.apply(record), Applied::Done);
+    }
+    image.apply(&create(2, "topic", 2));
+    image.apply(&config(record::RESOURCE_BROKER, "", None, Some("1")));
+    let bytes = snapshot::encode(&image);
+    assert_eq!((bytes.len(), crc32c::crc32c(&bytes)), (464, 1_696_648_595));
+}

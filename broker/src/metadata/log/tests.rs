@@ -39,7 +39,7 @@ impl Directory {
 
     /// The newest log file.
     fn newest(&mut self) -> &mut Vec<u8> {
-        self.0.iter_mut().filter(|(name, _)| name.starts_with("meta-")).next_back().expect("there is a log").1
+        self.0.iter_mut().rfind(|(name, _)| name.starts_with("meta-")).expect("there is a log").1
     }
 }
 
