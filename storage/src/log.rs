@@ -240,7 +240,8 @@ impl Log {
     /// Bytes that are in no file yet.
     #[must_use]
     pub fn dirty_bytes(&self) -> u64 {
-        self.segments.iter().map(Segment::dirty_bytes).sum()
+        let unsealed = self.segments.partition_point(|segment| segment.sealed);
+        self.segments.range(unsealed..).map(Segment::dirty_bytes).sum()
     }
 
     /// Whole batches from the one that contains `from`, below `limit`. `from` is within the log.

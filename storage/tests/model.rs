@@ -1,7 +1,8 @@
 //! Random lives of a volume against a simple model: what was acknowledged is there, at its offset, byte for byte
 //! (S1), recovery may be repeated (S2), damage is never served nor passed over in silence (S3), blocks are written
 //! once (S4), a checkpoint and the WAL after it are as good as the whole WAL (S5), no life writes to the WAL of an
-//! earlier one (S7). A failure names the seed: `MONEDULA_SEED=n cargo test --test model` runs that one alone.
+//! earlier one (S7). A failure names the seed: `MONEDULA_SEED=n cargo test --test model` runs that one alone;
+//! `MONEDULA_SEEDS_TIMES=n` runs n times as many.
 #![allow(missing_docs)]
 
 mod support;
@@ -239,7 +240,11 @@ fn tag_of(batch: &[u8]) -> u64 {
 fn seeds(count: u64) -> Vec<u64> {
     match std::env::var("MONEDULA_SEED") {
         Ok(seed) => vec![seed.parse().expect("MONEDULA_SEED is a number")],
-        Err(_) => (0..count).collect(),
+        Err(_) => {
+            let times: u64 =
+                std::env::var("MONEDULA_SEEDS_TIMES").map_or(1, |n| n.parse().expect("a number"));
+            (0..count * times).collect()
+        }
     }
 }
 
