@@ -39,9 +39,10 @@ fn load(shard: &mut Shard, now: Now, slot: Slot, effects: &mut Effects) {
     while let Some(next) = shard.groups.hosted.get(&slot).and_then(|hosted| hosted.loading) {
         let end = shard.high_watermark(slot);
         match shard.store.read(slot, next, end, COORDINATOR_LOAD_BYTES, true) {
-            Ok(Read::Memory(batches)) => {
-                for batch in batches {
-                    replay(shard, now, slot, batch, effects);
+            Ok(Read::Memory(parts)) => {
+                // The parts are cut anywhere; only together are they whole batches.
+                if !replay(shard, now, slot, Bytes::from(parts.concat()), effects) {
+                    return give_up(shard, slot, "no whole batch in memory");
                 }
             }
             Ok(Read::File(slice)) => {
@@ -118,15 +119,17 @@ pub(crate) fn read(
         return; // The topic was deleted meanwhile.
     }
     match result {
-        Ok(bytes) => {
-            replay(shard, now, slot, bytes, effects);
-            load(shard, now, slot, effects);
-        }
+        Ok(bytes) => match replay(shard, now, slot, bytes, effects) {
+            true => load(shard, now, slot, effects),
+            false => give_up(shard, slot, "no whole batch in the file"),
+        },
         Err(error) => give_up(shard, slot, &error.to_string()),
     }
 }
 
-fn replay(shard: &mut Shard, now: Now, slot: Slot, mut batches: Bytes, effects: &mut Effects) {
+/// Replays whole batches; false if there is none, so that nobody reads the same bytes for ever.
+fn replay(shard: &mut Shard, now: Now, slot: Slot, mut batches: Bytes, effects: &mut Effects) -> bool {
+    let mut has_batch = false;
     while let Some(header) = BatchHeader::read(&batches) {
         let records = match coordinator::replay_batch(&mut batches) {
             None => break,
@@ -145,7 +148,9 @@ fn replay(shard: &mut Shard, now: Now, slot: Slot, mut batches: Bytes, effects: 
         }
         let hosted = shard.groups.hosted.get_mut(&slot).expect("it is being loaded");
         hosted.loading = Some(header.last_offset().next());
+        has_batch = true;
     }
+    has_batch
 }
 
 /// Asks the coordinator of a partition of `__consumer_offsets`.

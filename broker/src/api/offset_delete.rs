@@ -1,7 +1,7 @@
 //! OffsetDelete, version 0: deletes positions of a group in topics that its members do not read (KIP-496).
 
+use net::messages::OffsetDeleteRequest;
 use net::messages::offset_delete::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
-use net::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 use net::{ErrorCode, Response};
 use storage::Now;
 
@@ -39,18 +39,23 @@ pub(super) fn handle(
             unreachable!("a deletion is answered as a deletion")
         };
         if !response.error_code.is_error() {
-            merge(unknown, &mut response);
+            response.topics = merged(unknown, response.topics);
         }
         response.into()
     });
 }
 
-/// Each topic once.
-fn merge(unknown: Vec<OffsetDeleteResponseTopic>, response: &mut OffsetDeleteResponse) {
-    for topic in unknown {
-        match response.topics.iter_mut().find(|other| other.name == topic.name) {
+/// Each topic once, its unknown partitions first.
+fn merged(
+    unknown: Vec<OffsetDeleteResponseTopic>,
+    deleted: Vec<OffsetDeleteResponseTopic>,
+) -> Vec<OffsetDeleteResponseTopic> {
+    let mut topics = unknown;
+    for topic in deleted {
+        match topics.iter_mut().find(|other| other.name == topic.name) {
             Some(other) => other.partitions.extend(topic.partitions),
-            None => response.topics.push(topic),
+            None => topics.push(topic),
         }
     }
+    topics
 }
