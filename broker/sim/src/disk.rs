@@ -5,7 +5,8 @@
 //!   Operations in flight leave any of their sectors. Names that were not made durable may be gone, and removed ones back.
 //! * A kill leaves all that was written. Writes in flight are cancelled, done, or done *later*, when the next process
 //!   may already have read the file.
-//! * A flush may fail, and then what it should have flushed stays volatile for ever.
+//! * A flush may fail. What it should have flushed then stays volatile as long as the process lives, whatever later
+//!   flushes say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,7 +87,7 @@ struct File {
 #[derive(Clone, Debug)]
 struct Volatile {
     durable: Vec<u8>,
-    /// A flush of it failed: no later one will bring it to the disk.
+    /// A flush of it failed: no later one of this process will bring it to the disk.
     stuck: bool,
 }
 
@@ -120,6 +121,19 @@ impl File {
 
     fn fail_to_flush(&mut self) {
         self.volatile.values_mut().for_each(|volatile| volatile.stuck = true);
+    }
+
+    /// To the next process what could not be flushed is as never written, or a write like any other. A process that
+    /// only tries again is told that all is well, and it is not.
+    fn forget_failed_flush(&mut self, random: &mut Random) {
+        for (sector, volatile) in &mut self.volatile {
+            if !std::mem::take(&mut volatile.stuck) || random.percent(50) {
+                continue;
+            }
+            let from = (sector * SECTOR_BYTES) as usize;
+            let to = (from + volatile.durable.len()).min(self.content.len());
+            self.content[from..to].copy_from_slice(&volatile.durable[..to - from]);
+        }
     }
 
     fn truncate(&mut self, length: usize) {
@@ -208,15 +222,15 @@ impl Disk {
         }
     }
 
-    /// The same content on a disk without faults whose future is its own.
+    /// The same logs on a disk without faults whose future is its own.
     pub fn copy(&self) -> Disk {
         let mut copy = self.clone();
         copy.faults = DiskFaults { latency_us: 100, lost_percent: 50, ..DiskFaults::default() };
         copy.capacity = None;
         copy.in_flight.clear();
         copy.late.clear();
+        copy.files.retain(|name, _| matches!(name, Name::Log(_)));
         copy.violations.clear();
-        copy.start_process();
         copy
     }
 
@@ -232,6 +246,8 @@ impl Disk {
 
     /// A process begins to use the disk.
     pub fn start_process(&mut self) {
+        let random = &mut self.random;
+        self.files.values_mut().for_each(|file| file.forget_failed_flush(random));
         self.prepared.clear();
         self.written_once.clear();
     }
@@ -413,11 +429,8 @@ impl Disk {
 
     fn perform_meta(&mut self, kind: MetaOpKind) -> Result<(), DiskError> {
         match kind {
-            MetaOpKind::Create { file, head, size } => {
-                let mut content = head.to_vec();
-                content.resize(content.len().max(size as usize), 0);
-                self.replace(Name::Meta(file), &content)
-            }
+            // The zeros behind the head, megabytes of them, are left out: the log reads the same without.
+            MetaOpKind::Create { file, head, .. } => self.replace(Name::Meta(file), &head),
             MetaOpKind::Append { file, position, bytes } => {
                 self.file(Name::Meta(file))?.write(position, &bytes);
                 self.flush(Name::Meta(file))
@@ -624,12 +637,12 @@ impl Disk {
         Some(format!("late write of {} bytes at {} of {:?}", write.bytes.len(), write.position, write.name))
     }
 
-    /// Flips a bit of what is on the disk; says where.
+    /// Flips a bit of a WAL or a checkpoint; says where. Segments leave without being looked at, and are not touched.
     pub fn rot(&mut self) -> Option<String> {
         let names: Vec<Name> = self
             .files
             .iter()
-            .filter(|(name, file)| matches!(name, Name::Log(_)) && file.content.iter().any(|byte| *byte != 0))
+            .filter(|(name, file)| wal_shard_of(name).is_some() && file.content.iter().any(|byte| *byte != 0))
             .map(|(name, _)| *name)
             .collect();
         if names.is_empty() {

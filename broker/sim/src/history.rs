@@ -110,8 +110,11 @@ impl History {
         self.all_excused || uncertain || self.excused.get(place).is_some_and(|from| *from <= offset)
     }
 
-    /// The name for the loss of something learnt at that time.
+    /// The name for the loss of something learnt at that time. Where bits rot it is a loss that nobody reported.
     fn loss(&self, at_us: u64) -> Checker {
+        if self.uncertain_us > 0 {
+            return Checker::S3;
+        }
         if self.crashes_us.iter().any(|crash| *crash >= at_us) { Checker::S1 } else { Checker::C1 }
     }
 

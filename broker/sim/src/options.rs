@@ -33,6 +33,8 @@ pub struct Options {
     pub full_percent: u64,
     /// Whether bits rot while the broker is down. Then losses that it reports are allowed.
     pub rot: bool,
+    /// Bits that rot at one end of the process, at most.
+    pub rot_max: u64,
     /// Whether the last thing before the comparison is a crash.
     pub final_crash: bool,
     /// How the disk misbehaves while there are faults.
@@ -69,7 +71,7 @@ impl Options {
         let places: Vec<Place> =
             topics.iter().flat_map(|t| (0..t.partitions).map(|partition| (t.name.clone(), partition))).collect();
         let rot = random.percent(15);
-        Options {
+        let options = Options {
             shards: random.between(1, 4) as u16,
             fault_us: random.between(1_000_000, FAULT_US_MAX),
             crash_interval_us: *random.pick(&[0, 300_000, 1_000_000, 1_000_000, 3_000_000]),
@@ -79,6 +81,7 @@ impl Options {
             reset_interval_us: *random.pick(&[0, 0, 100_000, 1_000_000]),
             full_percent: *random.pick(&[0, 0, 0, 30]),
             rot,
+            rot_max: 2,
             final_crash: random.percent(70),
             disk: DiskFaults {
                 latency_us: *random.pick(&[50, 200, 1_000, 4_000]),
@@ -94,14 +97,46 @@ impl Options {
             store: draw_store(random),
             producers: (0..random.between(1, 4)).map(|_| draw_producer(random, &places)).collect(),
             consumers: (0..random.between(1, 3)).map(|_| draw_consumer(random, &places)).collect(),
-            members: (0..random.below(4) as usize)
-                .map(|index| (format!("group-{}", random.below(2)), (topics[0].name.clone(), index as i32)))
+            members: places
+                .iter()
+                .take(random.below(4) as usize)
+                .map(|place| (format!("group-{}", random.below(2)), place.clone()))
                 .collect(),
             hostile: random.below(3) as u32,
             admin_interval_us: *random.pick(&[20_000, 100_000, 500_000]),
             deletes_records: random.percent(30),
             topics,
+        };
+        if rot { options.with_rot() } else { options }
+    }
+
+    /// A short world in which the power fails often, for tests.
+    pub fn draw_eventful(seed: u64) -> Options {
+        let mut options = Options::draw(seed);
+        options.fault_us = 1_500_000;
+        options.crash_interval_us = 250_000;
+        options.end_weights = [3, 1, 0];
+        options.final_crash = true;
+        options.full_percent = 0;
+        options.rot = false;
+        options.disk.lost_percent = 90;
+        options.disk.flush_failure_permille = 0;
+        for producer in &mut options.producers {
+            producer.interval_us = producer.interval_us.min(5_000);
+            producer.acks = if producer.acks == 0 { 1 } else { producer.acks };
         }
+        options
+    }
+
+    /// The same world, where bits rot while the broker is down.
+    pub fn with_rot(mut self) -> Options {
+        self.rot = true;
+        self.rot_max = 8;
+        self.disk.spike_permille = 0;
+        self.disk.latency_us = self.disk.latency_us.min(200);
+        self.network_us = 50;
+        self.stall_permille = 0;
+        self
     }
 
     /// The same world with a fault in the broker.

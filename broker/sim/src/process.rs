@@ -20,7 +20,7 @@ use net::wire::Part;
 use net::{FrameDecoder, Request, Ticket};
 use storage::config::StoreConfig;
 use storage::op::{FileSlice, Op};
-use storage::recovery::{RecoveryReport, recover_volume};
+use storage::recovery::{RecoveryReport, recover_volume_mutated};
 use storage::store::Store;
 use storage::types::{Now, PartitionKey};
 
@@ -112,7 +112,8 @@ impl Process {
         let files = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone()));
         let recovered_meta = recover(files).map_err(|error| Refusal(error.to_string()))?;
         let place = |key: PartitionKey| shard_of(key.topic_id, key.partition, shards).0;
-        let recovered = recover_volume(disk, shards, &place).map_err(|error| Refusal(error.to_string()))?;
+        let recovered = recover_volume_mutated(disk, shards, &place, store_config.mutation)
+            .map_err(|error| Refusal(error.to_string()))?;
         let found = Found {
             reports: recovered.iter().map(|part| part.report.clone()).collect(),
             image: recovered_meta.image.clone(),

@@ -2,42 +2,51 @@
 
 use std::collections::BTreeMap;
 
-use broker::metadata::log::recover;
 use broker::placement::shard_of;
 use storage::config::{LogConfig, StoreConfig};
-use storage::recovery::recover_volume;
+use storage::recovery::{RecoveryReport, recover_volume};
 use storage::store::Store;
 use storage::types::{Now, Offset, PartitionKey};
 
 use crate::checker::{Checker, Violation};
 use crate::disk::{Answer, Disk};
 use crate::random::Random;
-use crate::world::partitions_of;
 
 /// Log start and log end of every partition.
 type Ends = BTreeMap<PartitionKey, (Offset, Offset)>;
 
+struct Opened {
+    ends: Ends,
+    stores: Vec<Store>,
+    reports: Vec<RecoveryReport>,
+}
+
 /// Recovers a copy of the disk twice, with a crash in between.
-pub fn check(disk: &Disk, shards: u16, config: &StoreConfig, now: Now) -> Result<(), Violation> {
+pub fn check(
+    disk: &Disk,
+    keys: &[PartitionKey],
+    shards: u16,
+    config: &StoreConfig,
+    now: Now,
+) -> Result<(), Violation> {
     let mut disk = disk.copy();
-    disk.sync_meta();
-    let files = disk.meta_files();
-    let files = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone()));
-    // What the start itself will say about the metadata is not repeated here.
-    let Ok(meta) = recover(files) else { return Ok(()) };
-    let keys = partitions_of(&meta.image);
     let mut random = Random::new(now.monotonic_us, "recovery");
-    let Some((first, stores)) = open(&mut disk, shards, &keys, config, now) else { return Ok(()) };
-    work(&mut disk, stores, now, &mut random);
+    // What the start itself will refuse is not repeated here.
+    let Some(first) = open(&mut disk, shards, keys, config, now) else { return Ok(()) };
+    work(&mut disk, first.stores, now, &mut random);
     disk.lose_power();
-    let second = open(&mut disk, shards, &keys, config, now).map(|(ends, _)| ends);
-    if second.as_ref() == Some(&first) {
-        return Ok(());
-    }
-    let differs = second.as_ref().and_then(|second| {
-        first.iter().find(|(key, ends)| second.get(key) != Some(ends)).map(|(key, ends)| (*key, *ends, second.get(key)))
-    });
-    Err(Violation::new(Checker::S2, format!("the second recovery differs: {differs:?}")))
+    let Some(second) = open(&mut disk, shards, keys, config, now) else {
+        return Err(Violation::new(Checker::S2, "the second recovery refuses"));
+    };
+    let differs = first.ends.iter().find(|(key, ends)| second.ends.get(key) != Some(ends));
+    let Some((key, ends)) = differs else { return Ok(()) };
+    let message = format!(
+        "{key} was recovered as {ends:?}, then as {:?}; reports {:?} and {:?}",
+        second.ends.get(key),
+        first.reports,
+        second.reports
+    );
+    Err(Violation::new(Checker::S2, message))
 }
 
 fn open(
@@ -46,23 +55,23 @@ fn open(
     keys: &[PartitionKey],
     config: &StoreConfig,
     now: Now,
-) -> Option<(Ends, Vec<Store>)> {
+) -> Option<Opened> {
     disk.start_process();
     let place = |key: PartitionKey| shard_of(key.topic_id, key.partition, shards).0;
     let recovered = recover_volume(disk, shards, &place).ok()?;
-    let mut ends = Ends::new();
-    let mut stores = Vec::new();
+    let mut opened = Opened { ends: Ends::new(), stores: Vec::new(), reports: Vec::new() };
     for (shard, part) in (0..).zip(recovered) {
+        opened.reports.push(part.report.clone());
         let mut store = Store::open(part, config.clone(), now);
         for key in keys.iter().filter(|key| place(**key) == shard) {
             let slot = store.create_partition(*key, LogConfig::default());
             let offsets = store.offsets(slot);
-            ends.insert(*key, (offsets.log_start, offsets.log_end));
+            opened.ends.insert(*key, (offsets.log_start, offsets.log_end));
         }
         store.loaded();
-        stores.push(store);
+        opened.stores.push(store);
     }
-    Some((ends, stores))
+    Some(opened)
 }
 
 /// Lets the stores do some of what they do at a start.

@@ -47,6 +47,10 @@ macro_rules! say {
     };
 }
 
+/// What was acknowledged this shortly before a crash may be lost without a trace where bits rot: nothing vouches for
+/// the last block yet.
+const UNCERTAIN_US: u64 = 100_000;
+
 /// How a run ended.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -150,6 +154,8 @@ pub struct World {
     process: Option<Process>,
     life: u64,
     shards: u16,
+    /// The partitions that the last process knew.
+    partitions: Vec<PartitionKey>,
     phase: Phase,
     clients: Vec<ClientHost>,
     pipes: BTreeMap<u64, Pipe>,
@@ -173,7 +179,7 @@ pub fn run(seed: u64, options: Options, show: bool) -> Outcome {
     disk.faults.latency_us = options.disk.latency_us;
     let mut history = History::default();
     if options.rot {
-        history.uncertain_us = 500_000;
+        history.uncertain_us = UNCERTAIN_US;
     }
     let world = World {
         seed,
@@ -185,6 +191,7 @@ pub fn run(seed: u64, options: Options, show: bool) -> Outcome {
         process: None,
         life: 0,
         shards: options.shards,
+        partitions: Vec::new(),
         phase: Phase::Faults,
         clients: Vec::new(),
         pipes: BTreeMap::new(),
@@ -440,7 +447,7 @@ impl World {
         let now = self.now();
         let seed = u128::from(self.seed) << 64 | u128::from(self.life);
         if !self.options.rot
-            && let Err(violation) = recovery_check::check(&self.disk, self.shards, &self.options.store, now)
+            && let Err(violation) = recovery_check::check(&self.disk, &self.partitions, self.shards, &self.options.store, now)
         {
             self.history.violations.push(violation);
             return;
@@ -706,14 +713,16 @@ impl World {
     }
 
     fn process_is_gone(&mut self) {
-        self.process = None;
+        if let Some(process) = self.process.take() {
+            self.partitions = partitions_of(process.image());
+        }
         self.life += 1;
         let open: Vec<u64> = self.pipes.keys().copied().collect();
         for connection in open {
             self.send_to_client(connection, ToClient::Closed);
         }
         if self.options.rot && self.phase == Phase::Faults {
-            for _ in 0..self.faults.below(3) {
+            for _ in 0..self.faults.below(self.options.rot_max + 1) {
                 if let Some(what) = self.disk.rot() {
                     say!(self, "{what}");
                 }
@@ -857,7 +866,7 @@ impl World {
 }
 
 /// The partitions of a metadata image.
-pub fn partitions_of(image: &Image) -> Vec<PartitionKey> {
+fn partitions_of(image: &Image) -> Vec<PartitionKey> {
     let topics = image.topics();
     topics
         .flat_map(|topic| {

@@ -200,10 +200,12 @@ impl Consumer {
             (true, None) => (0, 0),
             (true, Some(session)) => session,
         };
+        // Whoever reads a batch at a time does not come to an end.
+        let hurries = ctx.phase != Phase::Faults;
         let mut request = FetchRequest {
-            max_wait_ms: if ctx.phase == Phase::Faults { self.options.max_wait_ms } else { 100 },
-            min_bytes: self.options.min_bytes,
-            max_bytes: self.options.max_bytes,
+            max_wait_ms: if hurries { 100 } else { self.options.max_wait_ms },
+            min_bytes: if hurries { 1 } else { self.options.min_bytes },
+            max_bytes: if hurries { 4 << 20 } else { self.options.max_bytes },
             session_id,
             session_epoch,
             ..Default::default()
@@ -217,7 +219,7 @@ impl Consumer {
             let partition = FetchPartition {
                 partition: place.1,
                 fetch_offset: position,
-                partition_max_bytes: self.options.partition_max_bytes,
+                partition_max_bytes: if hurries { 1 << 20 } else { self.options.partition_max_bytes },
                 ..Default::default()
             };
             match request.topics.iter_mut().find(|topic| topic.topic == place.0) {

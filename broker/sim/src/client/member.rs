@@ -7,7 +7,7 @@ use net::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitReq
 use net::messages::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use net::messages::sync_group::SyncGroupRequestAssignment;
 use net::messages::{
-    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest,
     SyncGroupRequest,
 };
 use net::{ErrorCode, Response};
@@ -19,6 +19,8 @@ use crate::history::Place;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
+    /// Asks who coordinates the group, which makes the topic of offsets if need be.
+    Seeking,
     Outside,
     Joined { is_leader: bool },
     Stable,
@@ -55,7 +57,7 @@ impl Member {
             place,
             interval_us,
             wire: Wire::new(name),
-            state: State::Outside,
+            state: State::Seeking,
             member_id: String::new(),
             generation: -1,
             members: Vec::new(),
@@ -77,6 +79,7 @@ impl Member {
             return;
         }
         match self.state {
+            State::Seeking => self.seek(ctx),
             State::Outside => self.join(ctx),
             State::Joined { is_leader } => self.sync(ctx, is_leader),
             State::Stable => match ctx.random.below(20) {
@@ -86,6 +89,11 @@ impl Member {
                 _ => self.commit(ctx),
             },
         }
+    }
+
+    fn seek(&mut self, ctx: &mut Ctx<'_>) {
+        let request = FindCoordinatorRequest { coordinator_keys: vec![self.group.clone()], ..Default::default() };
+        self.wire.send(ctx, request, 4, true);
     }
 
     fn join(&mut self, ctx: &mut Ctx<'_>) {
@@ -172,6 +180,10 @@ impl Member {
                 self.state = State::Outside;
             }
             ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration => self.state = State::Outside,
+            ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
+                self.state = State::Seeking;
+                self.not_before_us = ctx.now_us + ctx.random.between(20_000, 200_000);
+            }
             error if error.is_retriable() || error == ErrorCode::UnknownServerError => {
                 self.not_before_us = ctx.now_us + ctx.random.between(20_000, 200_000);
             }
@@ -218,6 +230,10 @@ impl Client for Member {
     fn received(&mut self, ctx: &mut Ctx<'_>, bytes: &[u8]) {
         for (_, response) in self.wire.receive(ctx, bytes) {
             match response {
+                Response::FindCoordinator(response) => match response.coordinators[0].error_code {
+                    ErrorCode::None => self.state = State::Outside,
+                    error => self.refused(ctx, error),
+                },
                 Response::JoinGroup(response) => self.joined(ctx, response),
                 Response::SyncGroup(response) => match response.error_code {
                     ErrorCode::None => self.state = State::Stable,
