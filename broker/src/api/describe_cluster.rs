@@ -30,17 +30,12 @@ fn response(shard: &Shard, context: &Context, request: &DescribeClusterRequest) 
         let (error_code, message) = match request.endpoint_type {
             ENDPOINT_TYPE_CONTROLLERS => (
                 ErrorCode::MismatchedEndpointType,
-                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
+                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"
+                    .to_owned(),
             ),
-            _ => (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type"),
+            other => (ErrorCode::UnsupportedEndpointType, format!("Unsupported endpoint type {other}")),
         };
-        let endpoint_type = request.endpoint_type;
-        return DescribeClusterResponse {
-            error_code,
-            error_message: Some(message.to_owned()),
-            endpoint_type,
-            ..Default::default()
-        };
+        return DescribeClusterResponse { error_code, error_message: Some(message), ..Default::default() };
     }
     let brokers =
         nodes::nodes(&shard.image, context.listener).into_iter().map(|node| DescribeClusterBroker {

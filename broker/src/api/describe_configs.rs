@@ -61,9 +61,11 @@ fn describe_broker(shard: &Shard, context: &Context, name: &str) -> Result<Vec<D
         return Ok(BrokerConfig::describe_all_brokers(configs));
     }
     let own = shard.config.node_id;
-    let named: Option<i32> = name.parse().ok();
-    let is_own = named == Some(own.0)
-        || nodes::nodes(&shard.image, context.listener).iter().any(|node| named == Some(node.id));
+    let Ok(named) = name.parse::<i32>() else {
+        return Err((ErrorCode::InvalidRequest, format!("Broker id must be an integer, but it is: {name}")));
+    };
+    let is_own =
+        named == own.0 || nodes::nodes(&shard.image, context.listener).iter().any(|node| named == node.id);
     if !is_own {
         let why = format!("Unexpected broker id, expected {own} or empty string, but received {name}");
         return Err((ErrorCode::InvalidRequest, why));

@@ -10,11 +10,8 @@ use net::{ErrorCode, Uuid};
 use super::metadata::TOPIC_OPERATIONS;
 use super::nodes;
 use crate::effects::{Context, Effects};
-use crate::metadata::{Topic, check_topic_name};
+use crate::metadata::{Topic, check_topic_name, is_internal_topic};
 use crate::shard::Shard;
-
-/// Kafka's `max.request.partition.size.limit`: partitions in one answer, whatever is asked.
-const PARTITIONS_MAX: usize = 2_000;
 
 /// Answers from the image.
 pub(super) fn handle(
@@ -24,7 +21,10 @@ pub(super) fn handle(
     effects: &mut Effects,
 ) {
     let response = match &request.cursor {
-        Some(cursor) if cursor.partition_index < 0 => DescribeTopicPartitionsResponse::default(),
+        Some(cursor) if cursor.partition_index < 0 => DescribeTopicPartitionsResponse {
+            topics: request.topics.into_iter().map(|topic| refused(topic.name)).collect(),
+            ..Default::default()
+        },
         _ => page(shard, context, request),
     };
     effects.respond(context, response.into());
@@ -46,7 +46,8 @@ fn page(
     };
     names.sort();
     names.dedup();
-    let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, PARTITIONS_MAX);
+    let most = usize::try_from(shard.config.max_request_partition_size_limit).unwrap_or(1).max(1);
+    let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, most);
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names {
         let first = if name == from_topic { from_partition } else { 0 };
@@ -75,7 +76,22 @@ fn absent(name: String) -> DescribeTopicPartitionsResponseTopic {
         Ok(()) => ErrorCode::UnknownTopicOrPartition,
         Err(_) => ErrorCode::InvalidTopicException,
     };
-    DescribeTopicPartitionsResponseTopic { error_code, name: Some(name), ..Default::default() }
+    DescribeTopicPartitionsResponseTopic {
+        error_code,
+        is_internal: is_internal_topic(&name),
+        name: Some(name),
+        topic_authorized_operations: TOPIC_OPERATIONS,
+        ..Default::default()
+    }
+}
+
+/// The answer for each topic of a request whose cursor points nowhere.
+fn refused(name: String) -> DescribeTopicPartitionsResponseTopic {
+    DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::InvalidRequest,
+        name: Some(name),
+        ..Default::default()
+    }
 }
 
 fn present(

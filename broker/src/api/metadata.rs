@@ -1,5 +1,7 @@
 //! Metadata, versions 0–12: brokers, topics, partitions and their leaders; creates named topics that are missing.
 
+use std::collections::BTreeSet;
+
 use net::messages::MetadataRequest;
 use net::messages::metadata::{
     MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
@@ -14,11 +16,14 @@ use super::nodes;
 use crate::effects::{Context, Effects};
 use crate::ids::Address;
 use crate::letter::{Answer, Ask};
-use crate::metadata::{Topic, check_topic_name};
+use crate::metadata::{Topic, check_topic_name, is_internal_topic};
 use crate::shard::Shard;
 
 /// First version in which a null list means all topics; before, an empty one does.
 const VERSION_NULL_IS_ALL: i16 = 1;
+
+/// First version in which topics are asked for by their ids.
+const VERSION_TOPIC_IDS: i16 = 12;
 
 /// Topic operations that a client without an authorizer may do, as Kafka's bit field.
 pub(super) const TOPIC_OPERATIONS: i32 = 0xdf8;
@@ -45,7 +50,11 @@ fn missing(shard: &Shard, request: &MetadataRequest) -> Vec<String> {
     if !request.allow_auto_topic_creation || !shard.config.auto_create_topics_enable {
         return Vec::new();
     }
-    let names = request.topics.iter().flatten().filter_map(|topic| topic.name.as_ref());
+    let topics = request.topics.as_deref().unwrap_or_default();
+    if topics.iter().any(is_by_id) {
+        return Vec::new();
+    }
+    let names = wanted(topics).into_iter().filter_map(|topic| topic.name.as_ref());
     names
         .filter(|name| shard.image.topic(name).is_none() && check_topic_name(name).is_ok())
         .cloned()
@@ -66,10 +75,18 @@ fn response(
         Some(named) if named.is_empty() && context.version < VERSION_NULL_IS_ALL => {
             shard.image.topics().map(|topic| present(shard, context, topic)).collect()
         }
-        Some(named) => named.iter().map(|wanted| named_topic(shard, context, wanted, created)).collect(),
+        Some(named) if context.version < VERSION_TOPIC_IDS && named.iter().any(is_by_id) => named
+            .iter()
+            .map(|wanted| {
+                absent(Some(wanted.name.clone().unwrap_or_default()), Uuid::ZERO, ErrorCode::InvalidRequest)
+            })
+            .collect(),
+        Some(named) => {
+            wanted(named).into_iter().map(|wanted| named_topic(shard, context, wanted, created)).collect()
+        }
     };
     if request.include_topic_authorized_operations {
-        for topic in topics.iter_mut().filter(|topic| topic.error_code == ErrorCode::None) {
+        for topic in topics.iter_mut().filter(|topic| topic.name.is_some()) {
             topic.topic_authorized_operations = TOPIC_OPERATIONS;
         }
     }
@@ -85,13 +102,28 @@ fn response(
     }
 }
 
+fn is_by_id(wanted: &MetadataRequestTopic) -> bool {
+    wanted.name.is_none() || wanted.topic_id != Uuid::ZERO
+}
+
+/// What is asked for, each once. As in Kafka names do not count where ids are given, nor does an id that is none.
+fn wanted(named: &[MetadataRequestTopic]) -> Vec<&MetadataRequestTopic> {
+    let by_id = named.iter().any(|wanted| wanted.topic_id != Uuid::ZERO);
+    let mut seen = BTreeSet::new();
+    named
+        .iter()
+        .filter(|wanted| if by_id { wanted.topic_id != Uuid::ZERO } else { wanted.name.is_some() })
+        .filter(|wanted| seen.insert((wanted.name.as_deref().filter(|_| !by_id), wanted.topic_id)))
+        .collect()
+}
+
 fn named_topic(
     shard: &Shard,
     context: &Context,
     wanted: &MetadataRequestTopic,
     created: &[(String, ErrorCode)],
 ) -> MetadataResponseTopic {
-    let Some(name) = &wanted.name else {
+    let Some(name) = wanted.name.as_ref().filter(|_| wanted.topic_id == Uuid::ZERO) else {
         return match shard.image.topic_by_id(TopicId(wanted.topic_id.0)) {
             Some(topic) => present(shard, context, topic),
             None => absent(None, wanted.topic_id, ErrorCode::UnknownTopicId),
@@ -110,7 +142,8 @@ fn named_topic(
 }
 
 fn absent(name: Option<String>, topic_id: Uuid, error_code: ErrorCode) -> MetadataResponseTopic {
-    MetadataResponseTopic { error_code, name, topic_id, ..MetadataResponseTopic::default() }
+    let is_internal = name.as_deref().is_some_and(is_internal_topic);
+    MetadataResponseTopic { error_code, name, topic_id, is_internal, ..MetadataResponseTopic::default() }
 }
 
 fn present(shard: &Shard, context: &Context, topic: &Topic) -> MetadataResponseTopic {
