@@ -301,6 +301,11 @@ impl Volume {
             self.lose(id, "no checkpoint can be read, and there is no WAL");
         }
         let taken_over = self.taken_over.get(&id).copied();
+        if checkpoint.is_some_and(|checkpoint| checkpoint.clean) {
+            // A stop in order: nothing was written after it.
+            self.ends.insert(id, expected);
+            return Ok(());
+        }
         if let Some(end) = taken_over {
             vouched = vouched.max(Lsn(end.0.saturating_sub(1)));
         }

@@ -2,6 +2,7 @@
 
 use super::LifeId;
 use crate::op::{BLOCK_BYTES, DiskError, FileName, RecoverySource};
+use crate::segment::zeros;
 #[cfg(feature = "mutations")]
 use crate::types::Lsn;
 use crate::wal::{BLOCK_HEADER_BYTES, BlockHeader, ParsedBlock, parse_block, salt};
@@ -9,6 +10,8 @@ use bytes::Bytes;
 
 /// Bytes read at once; a longer block is read as a whole.
 const WINDOW_BYTES: usize = 2 << 20;
+/// A file is not searched behind this much of nothing but zeros: it was prepared, and not written so far.
+const ZEROS_MAX: u64 = 4 << 20;
 
 /// A walk over the files of one life.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(super) struct BlockWalk {
     window: Bytes,
     window_position: u64,
     rubbish: bool,
+    /// Zeros just before the current position.
+    zeros: u64,
     /// Where each block that was found ends: (lsn, sequence, size of the file, position).
     #[cfg(feature = "mutations")]
     places: Vec<(Lsn, u64, u64, u64)>,
@@ -36,6 +41,7 @@ impl BlockWalk {
             window: Bytes::new(),
             window_position: 0,
             rubbish: false,
+            zeros: 0,
             #[cfg(feature = "mutations")]
             places: Vec::new(),
         }
@@ -73,18 +79,18 @@ impl BlockWalk {
         while let Some((sequence, size)) = self.files.get(self.file).copied() {
             if self.position >= size {
                 self.file += 1;
-                (self.position, self.window) = (0, Bytes::new());
+                (self.position, self.window, self.zeros) = (0, Bytes::new(), 0);
                 continue;
             }
             if let Some(block) = self.next_in_place(source)? {
                 self.position += u64::from(block.header.length);
-                self.rubbish = false;
+                (self.rubbish, self.zeros) = (false, 0);
                 #[cfg(feature = "mutations")]
                 self.places.push((block.header.lsn, sequence, size, self.position));
                 return Ok(Some(block));
             }
             self.look_at_damage(source, sequence)?;
-            self.position += BLOCK_BYTES;
+            self.position = if self.zeros < ZEROS_MAX { self.position + BLOCK_BYTES } else { size };
         }
         Ok(None)
     }
@@ -92,9 +98,11 @@ impl BlockWalk {
     /// A header of this very file that is not whole is a piece of a block; zeros and an older life's blocks are
     /// not.
     fn look_at_damage(&mut self, source: &mut dyn RecoverySource, sequence: u64) -> Result<(), DiskError> {
-        let head = self.bytes(source, BLOCK_HEADER_BYTES)?;
+        let block = self.bytes(source, BLOCK_BYTES as usize)?;
         let salt = salt(self.id.1, self.id.0, sequence).to_le_bytes();
-        self.rubbish |= head.get(8..16) == Some(&salt[..]);
+        self.rubbish |= block.get(8..16) == Some(&salt[..]);
+        let blank = zeros(block.len()).is_some_and(|zeros| block == zeros);
+        self.zeros = if blank { self.zeros + BLOCK_BYTES } else { 0 };
         Ok(())
     }
 

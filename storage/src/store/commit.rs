@@ -317,6 +317,9 @@ impl Store {
             Err(error) if error.kind == DiskErrorKind::NoSpace => {
                 self.set_no_space(true);
                 self.wal.retry_at_us = Some(now.monotonic_us + OPS_RETRY_US);
+                // What there is of it would only take the room that the next try needs.
+                let file = self.wal_file(sequence);
+                self.issue(OpKind::Remove { files: vec![file] }, Purpose::Remove);
                 Ok(())
             }
             Err(error) => Err(error),
