@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use net::{RequestHeader, Request, Response, Ticket};
+use net::{Request, RequestHeader, Response, Ticket};
 use storage::{FileSlice, Op};
 
 use crate::ids::{Address, ConnectionId, ListenerKind};

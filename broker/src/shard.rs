@@ -10,8 +10,8 @@ use storage::{LeaderEpoch, LogConfig, Now, Offset, PartitionKey, Slot, Store};
 use crate::config::BrokerConfig;
 use crate::effects::Effects;
 use crate::fetch_session::FetchSessions;
-use crate::ids::{Address, ShardId};
 use crate::group_host::GroupHost;
+use crate::ids::{Address, ShardId};
 use crate::letter::{Answer, Ask, Letter};
 use crate::metadata::Image;
 use crate::partition::Partition;
@@ -65,7 +65,7 @@ impl Shard {
 
     /// Questions and waits that are open: zero when the shard is idle.
     pub fn open_work(&self) -> usize {
-        self.pending.len() + self.waits.len()
+        self.pending.len() + self.waits.len() + self.groups.waiting()
     }
 
     /// Begins an orderly stop: flush, last checkpoint, clean mark.

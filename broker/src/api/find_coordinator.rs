@@ -10,12 +10,12 @@ use net::{ErrorCode, Response};
 use storage::Now;
 
 use super::coordinators::group_partition;
+use super::nodes;
 use crate::coordinator::OFFSETS_TOPIC;
 use crate::effects::{Context, Effects};
-use crate::ids::{Address, ListenerKind, ShardId};
+use crate::ids::{Address, ListenerKind};
 use crate::letter::Ask;
-use crate::metadata::Broker;
-use crate::placement::{self, core_node_id, core_port};
+use crate::placement;
 use crate::shard::Shard;
 
 const VERSION_KEYS: i16 = 4;
@@ -84,15 +84,6 @@ fn coordinator(shard: &Shard, listener: ListenerKind, group_id: &str) -> Option<
     let partition = shard.image.topic_by_id(key.topic_id)?.partition(key.partition)?;
     let broker = shard.image.broker(partition.leader())?;
     let owner = placement::shard_of(key.topic_id, key.partition, broker.shards);
-    address(broker, listener, owner)
-}
-
-fn address(broker: &Broker, listener: ListenerKind, owner: ShardId) -> Option<(i32, String, i32)> {
-    let core_direct = listener == ListenerKind::CoreDirect;
-    let endpoint = broker.endpoints.iter().find(|endpoint| endpoint.core_direct == core_direct)?;
-    let (node, port) = match listener {
-        ListenerKind::Shared => (broker.node, i32::from(endpoint.port)),
-        ListenerKind::CoreDirect => (core_node_id(broker.node, owner), core_port(endpoint.port, owner)),
-    };
-    Some((node.0, endpoint.host.clone(), port))
+    let node = nodes::node_of(broker, owner, listener)?;
+    Some((node.id, node.host, node.port))
 }
