@@ -60,7 +60,7 @@ pub struct ControlEffects {
     pub meta: Vec<MetaOp>,
     /// For the shards.
     pub letters: Vec<(Address, Letter)>,
-    /// The log cannot be written any more: the process has to end, and says this.
+    /// The log cannot be written any more, for this reason: the process has to end.
     pub failed: Option<String>,
 }
 

@@ -31,6 +31,9 @@ use super::snapshot;
 /// Size of a log file, unless one record needs more.
 pub const FILE_BYTES: u64 = 8 << 20;
 
+/// Size of the first log file of a start: small, so that a start is quick.
+pub const FIRST_FILE_BYTES: u64 = 256 << 10;
+
 /// A snapshot is taken after this much of log.
 pub const SNAPSHOT_LOG_BYTES: u64 = 64 << 20;
 
@@ -481,7 +484,7 @@ impl MetaLog {
             is_without_snapshot: true,
             removals: Vec::new(),
         };
-        log.create_file(version, FILE_BYTES, ops);
+        log.create_file(version, FIRST_FILE_BYTES, ops);
         log
     }
 
