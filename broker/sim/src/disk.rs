@@ -155,7 +155,8 @@ impl File {
         }
         if self.content.len() > self.durable_length && random.percent(50) {
             let between = random.between(self.durable_length as u64, self.content.len() as u64);
-            self.content.truncate((between / SECTOR_BYTES * SECTOR_BYTES).max(self.durable_length as u64) as usize);
+            self.content
+                .truncate((between / SECTOR_BYTES * SECTOR_BYTES).max(self.durable_length as u64) as usize);
         }
         self.durable_length = self.content.len();
         self.name_is_durable = true;
@@ -294,7 +295,8 @@ impl Disk {
                     let at = position + index as u64 * BLOCK_BYTES;
                     let sum = crc32c::crc32c(block);
                     if self.written_once.insert((*file, at), sum).is_some_and(|before| before != sum) {
-                        let message = format!("shard {shard} writes block {at} of {file} twice, not the same bytes");
+                        let message =
+                            format!("shard {shard} writes block {at} of {file} twice, not the same bytes");
                         self.violations.push(Violation::new(Checker::S4, message));
                     }
                 }
@@ -339,7 +341,9 @@ impl Disk {
                     self.flush(Name::Log(file))?;
                 }
             }
-            OpKind::WriteSegment { file, position, parts } => self.write_segment(file, position, &gather(&parts))?,
+            OpKind::WriteSegment { file, position, parts } => {
+                self.write_segment(file, position, &gather(&parts))?
+            }
             OpKind::SyncSegments { files } => {
                 files.into_iter().try_for_each(|file| self.flush(Name::Log(file)))?;
             }
@@ -348,9 +352,7 @@ impl Disk {
                 self.flush(Name::Log(file))?;
             }
             OpKind::ReadBytes { slice } => {
-                return self
-                    .read(&slice.file, slice.position, slice.length as usize)
-                    .map(Outcome::Bytes);
+                return self.read(&slice.file, slice.position, slice.length as usize).map(Outcome::Bytes);
             }
             OpKind::Locate(locate) => {
                 let mut walk = LocateWalk::new(&locate);
@@ -380,7 +382,12 @@ impl Disk {
         Ok(Outcome::Unit)
     }
 
-    fn prepare_wal(&mut self, file: FileName, bytes: u64, recycle: Option<FileName>) -> Result<(), DiskError> {
+    fn prepare_wal(
+        &mut self,
+        file: FileName,
+        bytes: u64,
+        recycle: Option<FileName>,
+    ) -> Result<(), DiskError> {
         let name = Name::Log(file);
         self.settle_names(name);
         if let Some(old) = recycle {
@@ -546,7 +553,9 @@ impl Disk {
                 OpKind::ReadBytes { .. } | OpKind::Locate(_) | OpKind::ReadFile { .. } => {}
             },
             Job::Meta(op) => match op.kind {
-                MetaOpKind::Append { file, position, bytes } => self.tear_write(Name::Meta(file), position, &bytes),
+                MetaOpKind::Append { file, position, bytes } => {
+                    self.tear_write(Name::Meta(file), position, &bytes)
+                }
                 whole => {
                     if self.random.percent(50) {
                         drop(self.perform_meta(whole));
@@ -576,7 +585,8 @@ impl Disk {
             1 => self.remove(name),
             torn => {
                 let mut file = File::new(self.inode(), true);
-                let length = if torn == 2 { self.random.below(bytes.len() as u64 + 1) } else { bytes.len() as u64 };
+                let length =
+                    if torn == 2 { self.random.below(bytes.len() as u64 + 1) } else { bytes.len() as u64 };
                 file.content = bytes[..length as usize].to_vec();
                 file.flush();
                 self.files.insert(name, file);
@@ -715,7 +725,9 @@ fn wal_shard_of(name: &Name) -> Option<u16> {
 
 fn partition_of(name: &Name) -> Option<PartitionKey> {
     match name {
-        Name::Log(FileName::Segment { partition, .. } | FileName::Index { partition, .. }) => Some(*partition),
+        Name::Log(FileName::Segment { partition, .. } | FileName::Index { partition, .. }) => {
+            Some(*partition)
+        }
         _ => None,
     }
 }
@@ -764,7 +776,8 @@ mod tests {
     #[test]
     fn what_is_flushed_survives_and_the_rest_may_not() {
         let mut disk = disk();
-        let write = |position, byte, flush| OpKind::WriteWal { file: FILE, position, parts: block(byte), flush };
+        let write =
+            |position, byte, flush| OpKind::WriteWal { file: FILE, position, parts: block(byte), flush };
         run(&mut disk, write(0, 1, true)).expect("it is there");
         run(&mut disk, write(4096, 2, false)).expect("it is there");
         assert_eq!(disk.read(&FILE, 4096, 1).expect("it is there")[..], [2]);

@@ -118,8 +118,23 @@ impl History {
         if self.crashes_us.iter().any(|crash| *crash >= at_us) { Checker::S1 } else { Checker::C1 }
     }
 
+    /// The name for an acknowledged record that gave way to another.
+    fn replaced(&self, at_us: u64) -> Checker {
+        match self.loss(at_us) {
+            Checker::C1 => Checker::P1,
+            crashed => crashed,
+        }
+    }
+
     /// A batch was acknowledged.
-    pub fn acknowledged(&mut self, now_us: u64, place: &Place, base_offset: i64, timestamp_ms: i64, values: &[Value]) {
+    pub fn acknowledged(
+        &mut self,
+        now_us: u64,
+        place: &Place,
+        base_offset: i64,
+        timestamp_ms: i64,
+        values: &[Value],
+    ) {
         for (offset, value) in (base_offset..).zip(values) {
             self.acknowledged += 1;
             self.learn(now_us, place, offset, *value, timestamp_ms, true);
@@ -134,15 +149,25 @@ impl History {
         }
     }
 
-    fn learn(&mut self, at_us: u64, place: &Place, offset: i64, value: Value, timestamp_ms: i64, acknowledged: bool) {
+    fn learn(
+        &mut self,
+        at_us: u64,
+        place: &Place,
+        offset: i64,
+        value: Value,
+        timestamp_ms: i64,
+        acknowledged: bool,
+    ) {
         let log = self.logs.entry(place.clone()).or_default();
         let new = Known { value, at_us, acknowledged, timestamp_ms };
         let before = log.known.get(&offset).copied();
         match before {
             Some(known) if known.value != value => {
                 if !self.is_excused(place, offset, &known) {
-                    let message = format!("{place:?} had {:?} at offset {offset}, now it has {value:?}", known.value);
-                    self.fail(Checker::P1, message);
+                    let message =
+                        format!("{place:?} had {:?} at offset {offset}, now it has {value:?}", known.value);
+                    let checker = if known.acknowledged { self.replaced(known.at_us) } else { Checker::P1 };
+                    self.fail(checker, message);
                 }
                 let log = self.logs.get_mut(place).expect("just entered");
                 log.places.remove(&known.value);
@@ -190,13 +215,17 @@ impl History {
     /// An idempotent producer is refused the sequence that is next.
     pub fn out_of_sequence(&mut self, place: &Place, message: String) {
         if !self.all_excused && !self.excused.contains_key(place) && self.uncertain_us == 0 {
-            self.fail(Checker::C2, message);
+            // After a crash it is what was acknowledged before that is gone, and its sequence with it.
+            self.fail(if self.crashes_us.is_empty() { Checker::C2 } else { Checker::S1 }, message);
         }
     }
 
     /// Records were read at or above the high watermark that came with them.
     pub fn above_high_watermark(&mut self, place: &Place, offset: i64, high_watermark: i64) {
-        self.fail(Checker::P1, format!("{place:?}: offset {offset} was served, the high watermark is {high_watermark}"));
+        self.fail(
+            Checker::P1,
+            format!("{place:?}: offset {offset} was served, the high watermark is {high_watermark}"),
+        );
     }
 
     /// What was read is no batch.
@@ -219,7 +248,9 @@ impl History {
     /// The end offset that was asked at `asked_us`, and answered now.
     pub fn end_offset(&mut self, asked_us: u64, place: &Place, end: i64) {
         let Some(log) = self.logs.get(place) else { return };
-        let Some((offset, known)) = log.known.range(end..).find(|(_, known)| known.at_us <= asked_us) else { return };
+        let Some((offset, known)) = log.known.range(end..).find(|(_, known)| known.at_us <= asked_us) else {
+            return;
+        };
         let (offset, known) = (*offset, *known);
         if !self.is_excused(place, offset, &known) {
             let message = format!("{place:?} ends at {end}, and {:?} was at {offset}", known.value);
@@ -235,7 +266,10 @@ impl History {
             return;
         }
         let checker = lost.map_or(Checker::S3, |(_, known)| self.loss(known.at_us));
-        self.fail(checker, format!("{place:?}: asked for {position}, got {next}, first known in between {lost:?}"));
+        self.fail(
+            checker,
+            format!("{place:?}: asked for {position}, got {next}, first known in between {lost:?}"),
+        );
     }
 
     /// A member commits.
@@ -259,7 +293,8 @@ impl History {
     pub fn committed(&mut self, group: &str, place: &Place, offset: i64, floor: i64) {
         let tried = self.commits.get(&(group.to_owned(), place.clone())).map_or(-1, |commit| commit.1);
         if !self.all_excused && !(floor..=tried.max(floor)).contains(&offset) {
-            let message = format!("group {group} committed {floor} of {place:?}, it reads {offset} (tried {tried})");
+            let message =
+                format!("group {group} committed {floor} of {place:?}, it reads {offset} (tried {tried})");
             self.fail(Checker::C7, message);
         }
     }
@@ -275,13 +310,17 @@ impl History {
             let found = there.get(offset);
             if found != Some(&known.value) && !self.is_excused(place, *offset, known) {
                 let how = if known.acknowledged { "acknowledged" } else { "seen" };
-                let message = format!("{place:?}: {:?} at {offset} was {how}, in the end there is {found:?}", known.value);
+                let message = format!(
+                    "{place:?}: {:?} at {offset} was {how}, in the end there is {found:?}",
+                    known.value
+                );
                 self.fail(if found.is_some() { Checker::P1 } else { self.loss(known.at_us) }, message);
                 break;
             }
         }
         if log_start < log.delete_done {
-            let message = format!("{place:?} starts at {log_start}, records below {} were deleted", log.delete_done);
+            let message =
+                format!("{place:?} starts at {log_start}, records below {} were deleted", log.delete_done);
             self.fail(Checker::S6, message);
         }
         if log_start > log.delete_asked {
@@ -290,14 +329,22 @@ impl History {
     }
 
     /// The log starts further on than DeleteRecords asked: policy must allow it.
-    fn retained(&mut self, now_wall_ms: i64, place: &Place, log: &Log, log_start: i64, batches: &[ReadBatch]) {
+    fn retained(
+        &mut self,
+        now_wall_ms: i64,
+        place: &Place,
+        log: &Log,
+        log_start: i64,
+        batches: &[ReadBatch],
+    ) {
         if self.all_excused || self.excused.contains_key(place) {
             return;
         }
         let removed = log.known.range(log.delete_asked..log_start);
-        let too_young = log.policy.retention_ms.is_none_or(|ms| {
-            removed.clone().any(|(_, known)| known.timestamp_ms + ms > now_wall_ms)
-        });
+        let too_young = log
+            .policy
+            .retention_ms
+            .is_none_or(|ms| removed.clone().any(|(_, known)| known.timestamp_ms + ms > now_wall_ms));
         let bytes: usize = batches.iter().map(|batch| batch.bytes).sum();
         let too_few = log.policy.retention_bytes.is_none_or(|kept| (bytes as i64) < kept);
         if too_young && too_few {

@@ -27,7 +27,8 @@ struct Cli {
 #[allow(clippy::disallowed_methods, reason = "how long to go on is asked of the world outside")]
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let until = cli.minutes.map(|minutes| std::time::Instant::now() + std::time::Duration::from_secs(minutes * 60));
+    let until =
+        cli.minutes.map(|minutes| std::time::Instant::now() + std::time::Duration::from_secs(minutes * 60));
     let (mut passed, mut failed) = (0u64, 0u64);
     let mut seed = cli.seed;
     loop {
@@ -43,7 +44,10 @@ fn main() -> ExitCode {
             passed += 1;
         } else {
             failed += 1;
-            println!("seed {seed} failed after {} lines of trace; replay: monedula-sim --seed {seed} --trace", outcome.lines);
+            println!(
+                "seed {seed} failed after {} lines of trace; replay: monedula-sim --seed {seed} --trace",
+                outcome.lines
+            );
             outcome.violations.iter().take(5).for_each(|violation| println!("  {violation}"));
         }
         if cli.seeds == 1 && cli.minutes.is_none() {

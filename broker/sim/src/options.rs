@@ -68,8 +68,10 @@ impl Options {
     pub fn draw(seed: u64) -> Options {
         let random = &mut Random::new(seed, "options");
         let topics = draw_topics(random);
-        let places: Vec<Place> =
-            topics.iter().flat_map(|t| (0..t.partitions).map(|partition| (t.name.clone(), partition))).collect();
+        let places: Vec<Place> = topics
+            .iter()
+            .flat_map(|t| (0..t.partitions).map(|partition| (t.name.clone(), partition)))
+            .collect();
         let rot = random.percent(15);
         let options = Options {
             shards: random.between(1, 4) as u16,
@@ -113,8 +115,8 @@ impl Options {
     /// A short world in which the power fails often, for tests.
     pub fn draw_eventful(seed: u64) -> Options {
         let mut options = Options::draw(seed);
-        options.fault_us = 1_500_000;
-        options.crash_interval_us = 250_000;
+        options.fault_us = 1_000_000;
+        options.crash_interval_us = 200_000;
         options.end_weights = [3, 1, 0];
         options.final_crash = true;
         options.full_percent = 0;
@@ -167,8 +169,15 @@ fn draw_topics(random: &mut Random) -> Vec<TopicPlan> {
                 _ => {}
             }
             configs.extend(policy.retention_ms.map(|ms| ("retention.ms".to_owned(), ms.to_string())));
-            configs.extend(policy.retention_bytes.map(|bytes| ("retention.bytes".to_owned(), bytes.to_string())));
-            TopicPlan { name: format!("topic-{number}"), partitions: random.between(1, 6) as i32, policy, configs }
+            configs.extend(
+                policy.retention_bytes.map(|bytes| ("retention.bytes".to_owned(), bytes.to_string())),
+            );
+            TopicPlan {
+                name: format!("topic-{number}"),
+                partitions: random.between(1, 6) as i32,
+                policy,
+                configs,
+            }
         })
         .collect()
 }

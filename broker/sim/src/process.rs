@@ -252,8 +252,12 @@ impl Process {
         for reply in effects.replies {
             self.reply(reply, disk, out);
         }
-        let here: Vec<ConnectionId> =
-            self.connections.iter().filter(|(_, c)| c.shard == usize::from(shard)).map(|(id, _)| *id).collect();
+        let here: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.shard == usize::from(shard))
+            .map(|(id, _)| *id)
+            .collect();
         here.into_iter().for_each(|connection| self.pump(connection, disk, out));
         inputs
     }
@@ -262,8 +266,9 @@ impl Process {
     pub fn go_on_stopping(&mut self, now: Now) -> bool {
         match self.stage {
             Stage::Draining(until_us) => {
-                let idle = self.shards.iter().all(|host| host.shard.open_work() == 0 && host.inbox.is_empty())
-                    && self.connections.values().all(|c| c.protocol.requests_in_flight() == 0);
+                let idle =
+                    self.shards.iter().all(|host| host.shard.open_work() == 0 && host.inbox.is_empty())
+                        && self.connections.values().all(|c| c.protocol.requests_in_flight() == 0);
                 if idle || now.monotonic_us >= until_us {
                     self.shards.iter_mut().for_each(|host| host.shard.begin_stop(now));
                     self.stage = Stage::Flushing;
@@ -296,7 +301,13 @@ impl Process {
     }
 
     /// Bytes of a client have come. Returns the shard that has work now.
-    pub fn receive(&mut self, connection: ConnectionId, bytes: &[u8], disk: &Disk, out: &mut Outgoing) -> Option<u16> {
+    pub fn receive(
+        &mut self,
+        connection: ConnectionId,
+        bytes: &[u8],
+        disk: &Disk,
+        out: &mut Outgoing,
+    ) -> Option<u16> {
         let server = self.connections.get_mut(&connection)?;
         let shard = server.shard as u16;
         server.buffer.extend_from_slice(bytes);

@@ -126,7 +126,8 @@ fn read_batch(batch: &[u8]) -> Result<ReadBatch, String> {
     };
     let mut at = HEADER_BYTES;
     for _ in 0..count {
-        let (delta, value) = read_record(batch, &mut at).ok_or(format!("a record of offset {base_offset} is cut"))?;
+        let (delta, value) =
+            read_record(batch, &mut at).ok_or(format!("a record of offset {base_offset} is cut"))?;
         read.records.push((base_offset + delta, value));
     }
     Ok(read)

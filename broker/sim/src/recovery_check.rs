@@ -92,7 +92,8 @@ fn work(disk: &mut Disk, mut stores: Vec<Store>, mut now: Now, random: &mut Rand
             let Some(Answer::Shard(shard, done)) = disk.finish(ticket) else { continue };
             let mut events = Vec::new();
             stores[usize::from(shard)].complete(now, done, &mut events);
-            let checkpointed = events.iter().filter(|event| matches!(event, storage::store::Event::FirstCheckpoint));
+            let checkpointed =
+                events.iter().filter(|event| matches!(event, storage::store::Event::FirstCheckpoint));
             first_checkpoints += checkpointed.count();
             if first_checkpoints == stores.len() {
                 first_checkpoints = 0;

@@ -313,7 +313,8 @@ impl World {
                 self.next_connection += 1;
                 let shard = self.delays.below(u64::from(self.shards)) as u16;
                 let now_us = self.queue.now_us();
-                let pipe = Pipe { client, life: self.life, shard, to_server_us: now_us, to_client_us: now_us };
+                let pipe =
+                    Pipe { client, life: self.life, shard, to_server_us: now_us, to_client_us: now_us };
                 self.pipes.insert(connection, pipe);
                 self.clients[client].connection = Some(connection);
                 self.send_to_server(connection, ToServer::Open);
@@ -446,15 +447,25 @@ impl World {
         self.failed_flushes_at_start = self.disk.failed_flushes;
         let now = self.now();
         let seed = u128::from(self.seed) << 64 | u128::from(self.life);
-        if !self.options.rot
-            && let Err(violation) = recovery_check::check(&self.disk, &self.partitions, self.shards, &self.options.store, now)
+        // A fault that is built in is to be found by what clients see of it.
+        let is_sound = !self.options.rot && self.options.store.mutation.is_none();
+        if is_sound
+            && let Err(violation) =
+                recovery_check::check(&self.disk, &self.partitions, self.shards, &self.options.store, now)
         {
             self.history.violations.push(violation);
             return;
         }
         let mut out = Outgoing::default();
-        let started =
-            Process::start(&mut self.disk, self.shards, &self.config, &self.options.store, seed, now, &mut out);
+        let started = Process::start(
+            &mut self.disk,
+            self.shards,
+            &self.config,
+            &self.options.store,
+            seed,
+            now,
+            &mut out,
+        );
         match started {
             Ok((process, found)) => {
                 say!(self, "life {} starts with {} shards", self.life, self.shards);
@@ -480,9 +491,14 @@ impl World {
     }
 
     fn take_report(&mut self, report: &storage::recovery::RecoveryReport, image: &Image) {
-        say!(self, 
+        say!(
+            self,
             "recovery: {} blocks, {} torn, uncertain {}, damaged {:?}, {:?}",
-            report.replayed_blocks, report.torn_tails, report.tail_uncertain, report.damaged, report.unattributed_loss
+            report.replayed_blocks,
+            report.torn_tails,
+            report.tail_uncertain,
+            report.damaged,
+            report.unattributed_loss
         );
         if !self.options.rot && (!report.damaged.is_empty() || report.unattributed_loss.is_some()) {
             let message = format!("recovery reports damage where none was done: {report:?}");
@@ -757,7 +773,10 @@ impl World {
     fn watch(&mut self) {
         let stuck = self.process.as_ref().is_some_and(|process| process.stage() > Stage::Running);
         if self.disk.failed_flushes > self.failed_flushes_at_start || stuck {
-            if stuck && self.disk.failed_flushes == self.failed_flushes_at_start && self.phase == Phase::Finish {
+            if stuck
+                && self.disk.failed_flushes == self.failed_flushes_at_start
+                && self.phase == Phase::Finish
+            {
                 self.fail(Checker::Progress, "the broker does not stop".to_owned());
             }
             say!(self, "the operator steps in");
@@ -845,7 +864,8 @@ impl World {
         let Some(process) = &self.process else { return };
         let open = process.open_work();
         if open.iter().any(|work| *work > 0) || !process.control_is_idle() {
-            let message = format!("open work by shard {open:?}, controller idle {}", process.control_is_idle());
+            let message =
+                format!("open work by shard {open:?}, controller idle {}", process.control_is_idle());
             self.fail(Checker::C9, message);
         }
     }
@@ -870,7 +890,8 @@ fn partitions_of(image: &Image) -> Vec<PartitionKey> {
     let topics = image.topics();
     topics
         .flat_map(|topic| {
-            (0..topic.partition_count() as i32).map(|partition| PartitionKey { topic_id: topic.id, partition })
+            (0..topic.partition_count() as i32)
+                .map(|partition| PartitionKey { topic_id: topic.id, partition })
         })
         .collect()
 }

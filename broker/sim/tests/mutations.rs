@@ -16,6 +16,7 @@ fn is_caught(mutation: Mutation, by: Checker, world: impl Fn(u64) -> Options) {
         if outcome.violations.iter().any(|violation| violation.checker == by) {
             let sound = run_seed(seed, world(seed), false);
             assert_eq!(sound.violations, [], "seed {seed} fails without {mutation:?}, too");
+            println!("{mutation:?} is caught by {by} with seed {seed}: {}", outcome.violations[0]);
             return;
         }
         others.extend(outcome.violations.into_iter().take(1).map(|violation| (seed, violation)));

@@ -15,6 +15,7 @@ fn no_glommio_under_the_simulator() {
         }
     };
     assert!(tree.contains("monedula-storage"), "the tree is that of the simulator: {tree}");
-    let impure: Vec<&str> = tree.lines().filter(|line| line.contains("glommio") || line.contains("tokio")).collect();
+    let impure: Vec<&str> =
+        tree.lines().filter(|line| line.contains("glommio") || line.contains("tokio")).collect();
     assert!(impure.is_empty(), "the simulator stands on {impure:?}");
 }

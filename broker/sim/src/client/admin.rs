@@ -156,7 +156,8 @@ impl Admin {
 
     fn ask_latest(&mut self, ctx: &mut Ctx<'_>) {
         let place = self.some_place(ctx);
-        let partition = ListOffsetsPartition { partition_index: place.1, timestamp: -1, ..Default::default() };
+        let partition =
+            ListOffsetsPartition { partition_index: place.1, timestamp: -1, ..Default::default() };
         let topic = ListOffsetsTopic { name: place.0.clone(), partitions: vec![partition] };
         let version = ctx.random.between(1, 7) as i16;
         let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
@@ -176,7 +177,8 @@ impl Admin {
     fn check(&mut self, ctx: &mut Ctx<'_>) {
         let version = *ctx.random.pick(&[1, 4, 8, 9, 12]);
         let names = self.plans.iter().map(|plan| &plan.name).chain(self.scratch.keys()).chain(&self.gone);
-        let topics = names.map(|name| MetadataRequestTopic { name: Some(name.clone()), ..Default::default() });
+        let topics =
+            names.map(|name| MetadataRequestTopic { name: Some(name.clone()), ..Default::default() });
         let request = MetadataRequest {
             topics: Some(topics.collect()),
             allow_auto_topic_creation: version < 4,
@@ -234,12 +236,17 @@ impl Admin {
                     .filter(|topic| topic.error_code == ErrorCode::None)
                     .filter_map(|topic| Some((topic.name.as_deref()?, topic.partitions.len())))
                     .collect();
-                for (name, partitions) in self.plans.iter().map(|p| (&p.name, p.partitions)).chain(
-                    self.scratch.iter().map(|(name, partitions)| (name, *partitions)),
-                ) {
+                for (name, partitions) in self
+                    .plans
+                    .iter()
+                    .map(|p| (&p.name, p.partitions))
+                    .chain(self.scratch.iter().map(|(name, partitions)| (name, *partitions)))
+                {
                     if there.get(name.as_str()) != Some(&(partitions as usize)) {
                         let found = there.get(name.as_str());
-                        let message = format!("topic {name} was created with {partitions} partitions, now it has {found:?}");
+                        let message = format!(
+                            "topic {name} was created with {partitions} partitions, now it has {found:?}"
+                        );
                         ctx.history.topic_is_wrong(message);
                     }
                 }

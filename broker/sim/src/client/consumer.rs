@@ -103,7 +103,9 @@ impl Consumer {
 
     /// What was drained of each partition: its log start and its batches; whether the broker refuses the rest.
     pub fn drained(&self) -> impl Iterator<Item = (&Place, i64, &[ReadBatch], bool)> {
-        self.readers.iter().map(|(place, reader)| (place, reader.log_start, &reader.batches[..], reader.damaged))
+        self.readers
+            .iter()
+            .map(|(place, reader)| (place, reader.log_start, &reader.batches[..], reader.damaged))
     }
 
     fn go_on(&mut self, ctx: &mut Ctx<'_>) {
@@ -136,7 +138,8 @@ impl Consumer {
             let index = ctx.random.below(self.readers.len() as u64) as usize;
             let reader = self.readers.values_mut().nth(index).expect("within its length");
             let position = reader.position.unwrap_or(0).max(reader.log_start);
-            reader.position = Some(ctx.random.between(reader.log_start.max(0) as u64, position as u64) as i64);
+            reader.position =
+                Some(ctx.random.between(reader.log_start.max(0) as u64, position as u64) as i64);
         }
     }
 
@@ -146,11 +149,14 @@ impl Consumer {
             if timestamp == EARLIEST && reader.position.is_some() {
                 continue;
             }
-            let partition = ListOffsetsPartition { partition_index: place.1, timestamp, ..Default::default() };
+            let partition =
+                ListOffsetsPartition { partition_index: place.1, timestamp, ..Default::default() };
             match request.topics.iter_mut().find(|topic| topic.name == place.0) {
                 Some(topic) => topic.partitions.push(partition),
                 None => {
-                    request.topics.push(ListOffsetsTopic { name: place.0.clone(), partitions: vec![partition] });
+                    request
+                        .topics
+                        .push(ListOffsetsTopic { name: place.0.clone(), partitions: vec![partition] });
                 }
             }
         }
@@ -224,7 +230,9 @@ impl Consumer {
             };
             match request.topics.iter_mut().find(|topic| topic.topic == place.0) {
                 Some(topic) => topic.partitions.push(partition),
-                None => request.topics.push(FetchTopic { topic: place.0.clone(), partitions: vec![partition] }),
+                None => {
+                    request.topics.push(FetchTopic { topic: place.0.clone(), partitions: vec![partition] })
+                }
             }
         }
         self.wire.send(ctx, request, self.options.version, true);
@@ -278,7 +286,14 @@ impl Consumer {
         reader.end = data.high_watermark;
         let bytes: Vec<u8> = data.records.map(|records| flatten(records.parts)).unwrap_or_default();
         match read_batches(&bytes) {
-            Ok(batches) => reader.take(ctx, place, data.high_watermark, data.log_start_offset, batches, self.options.drains),
+            Ok(batches) => reader.take(
+                ctx,
+                place,
+                data.high_watermark,
+                data.log_start_offset,
+                batches,
+                self.options.drains,
+            ),
             Err(what) => ctx.history.unreadable(place, &what),
         }
     }
@@ -373,7 +388,11 @@ impl Client for Consumer {
 
     fn unfinished(&self) -> Option<String> {
         let Some(goals) = &self.goals else {
-            return Some(format!("{} does not know the ends of its logs; {:?}", self.name, self.wire.describe_pending()));
+            return Some(format!(
+                "{} does not know the ends of its logs; {:?}",
+                self.name,
+                self.wire.describe_pending()
+            ));
         };
         let behind = goals.iter().find(|(place, end)| {
             let reader = &self.readers[*place];
@@ -381,7 +400,10 @@ impl Client for Consumer {
         });
         behind.map(|(place, end)| {
             let pending = self.wire.describe_pending();
-            format!("{} is at {:?} of {place:?}, which ends at {end}; {pending:?}", self.name, self.readers[place].position)
+            format!(
+                "{} is at {:?} of {place:?}, which ends at {end}; {pending:?}",
+                self.name, self.readers[place].position
+            )
         })
     }
 }

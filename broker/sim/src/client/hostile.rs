@@ -36,7 +36,11 @@ impl Hostile {
             1 => self.wire.encode(&FetchRequest::default().into(), 4 + ctx.random.below(9) as i16).1,
             2 => self.wire.encode(&JoinGroupRequest::default().into(), ctx.random.below(5) as i16).1,
             3 => self.wire.encode(&ApiVersionsRequest::default().into(), ctx.random.below(3) as i16).1,
-            _ => self.wire.encode(&Request::Metadata(MetadataRequest { topics: None, ..Default::default() }), 1).1,
+            _ => {
+                self.wire
+                    .encode(&Request::Metadata(MetadataRequest { topics: None, ..Default::default() }), 1)
+                    .1
+            }
         }
     }
 

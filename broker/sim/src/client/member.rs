@@ -7,8 +7,8 @@ use net::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitReq
 use net::messages::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use net::messages::sync_group::SyncGroupRequestAssignment;
 use net::messages::{
-    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest,
-    SyncGroupRequest,
+    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
 };
 use net::{ErrorCode, Response};
 
@@ -22,7 +22,9 @@ enum State {
     /// Asks who coordinates the group, which makes the topic of offsets if need be.
     Seeking,
     Outside,
-    Joined { is_leader: bool },
+    Joined {
+        is_leader: bool,
+    },
     Stable,
 }
 
@@ -92,12 +94,14 @@ impl Member {
     }
 
     fn seek(&mut self, ctx: &mut Ctx<'_>) {
-        let request = FindCoordinatorRequest { coordinator_keys: vec![self.group.clone()], ..Default::default() };
+        let request =
+            FindCoordinatorRequest { coordinator_keys: vec![self.group.clone()], ..Default::default() };
         self.wire.send(ctx, request, 4, true);
     }
 
     fn join(&mut self, ctx: &mut Ctx<'_>) {
-        let protocols = vec![JoinGroupRequestProtocol { name: "range".to_owned(), metadata: Bytes::from_static(b"m") }];
+        let protocols =
+            vec![JoinGroupRequestProtocol { name: "range".to_owned(), metadata: Bytes::from_static(b"m") }];
         let request = JoinGroupRequest {
             group_id: self.group.clone(),
             session_timeout_ms: 6_000,
@@ -157,7 +161,10 @@ impl Member {
             group_id: self.group.clone(),
             generation_id_or_member_epoch: self.generation,
             member_id: self.member_id.clone(),
-            topics: vec![OffsetCommitRequestTopic { name: self.place.0.clone(), partitions: vec![partition] }],
+            topics: vec![OffsetCommitRequestTopic {
+                name: self.place.0.clone(),
+                partitions: vec![partition],
+            }],
             ..Default::default()
         };
         self.wire.send(ctx, request, 7, true);
@@ -165,9 +172,13 @@ impl Member {
 
     fn read(&mut self, ctx: &mut Ctx<'_>) {
         self.floor = ctx.history.committed_at_least(&self.group, &self.place);
-        let topic = OffsetFetchRequestTopics { name: self.place.0.clone(), partition_indexes: vec![self.place.1] };
-        let group =
-            OffsetFetchRequestGroup { group_id: self.group.clone(), topics: Some(vec![topic]), ..Default::default() };
+        let topic =
+            OffsetFetchRequestTopics { name: self.place.0.clone(), partition_indexes: vec![self.place.1] };
+        let group = OffsetFetchRequestGroup {
+            group_id: self.group.clone(),
+            topics: Some(vec![topic]),
+            ..Default::default()
+        };
         self.wire.send(ctx, OffsetFetchRequest { groups: vec![group], ..Default::default() }, 8, true);
     }
 
@@ -262,7 +273,12 @@ impl Client for Member {
                     let partition = &group.topics.first().and_then(|topic| topic.partitions.first());
                     match (group.error_code, partition) {
                         (ErrorCode::None, Some(partition)) if partition.error_code == ErrorCode::None => {
-                            ctx.history.committed(&self.group, &self.place, partition.committed_offset, self.floor);
+                            ctx.history.committed(
+                                &self.group,
+                                &self.place,
+                                partition.committed_offset,
+                                self.floor,
+                            );
                             self.reads_since_healed += u64::from(ctx.phase != Phase::Faults);
                         }
                         (ErrorCode::None, Some(partition)) => self.refused(ctx, partition.error_code),
@@ -287,6 +303,11 @@ impl Client for Member {
         if self.commits_since_healed > 0 && self.reads_since_healed > 0 {
             return None;
         }
-        Some(format!("{} has not committed and read back; {:?} {:?}", self.name, self.state, self.wire.describe_pending()))
+        Some(format!(
+            "{} has not committed and read back; {:?} {:?}",
+            self.name,
+            self.state,
+            self.wire.describe_pending()
+        ))
     }
 }

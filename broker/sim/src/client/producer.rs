@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use net::messages::{InitProducerIdRequest, ProduceRequest};
 use net::messages::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
+use net::messages::{InitProducerIdRequest, ProduceRequest};
 use net::{ErrorCode, Response};
 
 use super::wire::Wire;
@@ -110,7 +110,12 @@ impl Producer {
         if self.options.idempotent && self.identity.is_none() {
             if !self.asking_identity {
                 self.asking_identity = true;
-                self.wire.send(ctx, InitProducerIdRequest { transaction_timeout_ms: 60_000, ..Default::default() }, 4, true);
+                self.wire.send(
+                    ctx,
+                    InitProducerIdRequest { transaction_timeout_ms: 60_000, ..Default::default() },
+                    4,
+                    true,
+                );
             }
             return;
         }
@@ -132,7 +137,11 @@ impl Producer {
         let lanes = self.lanes.len();
         let chosen = (0..count as usize).map(|step| (first + step) % lanes);
         let mut parts = Vec::new();
-        let mut request = ProduceRequest { acks: self.options.acks, timeout_ms: self.options.timeout_ms, ..Default::default() };
+        let mut request = ProduceRequest {
+            acks: self.options.acks,
+            timeout_ms: self.options.timeout_ms,
+            ..Default::default()
+        };
         for index in chosen {
             let Some(batch) = self.next_batch(ctx, index) else { continue };
             parts.push((index, batch.base_sequence));
@@ -150,7 +159,9 @@ impl Producer {
             match request.topic_data.iter_mut().find(|data| data.name == *topic) {
                 Some(topic) => topic.partition_data.push(data),
                 None => {
-                    request.topic_data.push(TopicProduceData { name: topic.clone(), partition_data: vec![data] });
+                    request
+                        .topic_data
+                        .push(TopicProduceData { name: topic.clone(), partition_data: vec![data] });
                 }
             }
         }
@@ -192,14 +203,28 @@ impl Producer {
     }
 
     /// One partition of a response. False if everything has to be sent again.
-    fn answered(&mut self, ctx: &mut Ctx<'_>, lane: usize, base_sequence: i32, answer: &PartitionProduceResponse) -> bool {
+    fn answered(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        lane: usize,
+        base_sequence: i32,
+        answer: &PartitionProduceResponse,
+    ) -> bool {
         let place = self.options.places[lane].clone();
         let lane = &mut self.lanes[lane];
-        let Some(at) = lane.open.iter().position(|batch| batch.base_sequence == base_sequence) else { return true };
+        let Some(at) = lane.open.iter().position(|batch| batch.base_sequence == base_sequence) else {
+            return true;
+        };
         match answer.error_code {
             ErrorCode::None => {
                 let batch = lane.open.remove(at).expect("just found");
-                ctx.history.acknowledged(ctx.now_us, &place, answer.base_offset, batch.timestamp_ms, &batch.values);
+                ctx.history.acknowledged(
+                    ctx.now_us,
+                    &place,
+                    answer.base_offset,
+                    batch.timestamp_ms,
+                    &batch.values,
+                );
                 self.acknowledged_since_healed |= ctx.phase != Phase::Faults;
                 true
             }
@@ -220,7 +245,10 @@ impl Producer {
             | ErrorCode::InvalidProducerEpoch
             | ErrorCode::InvalidTimestamp
             | ErrorCode::UnknownServerError => {
-                let message = format!("{} has {place:?} refused: {} {:?}", self.name, answer.error_code, answer.error_message);
+                let message = format!(
+                    "{} has {place:?} refused: {} {:?}",
+                    self.name, answer.error_code, answer.error_message
+                );
                 ctx.history.violations.push(Violation::new(Checker::Progress, message));
                 false
             }
@@ -265,7 +293,10 @@ impl Client for Producer {
                     for (lane, base_sequence) in parts {
                         let (topic, partition) = &self.options.places[lane];
                         let topics = response.responses.iter().filter(|t| t.name == *topic);
-                        let answer = topics.flat_map(|t| &t.partition_responses).find(|p| p.index == *partition).cloned();
+                        let answer = topics
+                            .flat_map(|t| &t.partition_responses)
+                            .find(|p| p.index == *partition)
+                            .cloned();
                         match answer {
                             Some(answer) => all_well &= self.answered(ctx, lane, base_sequence, &answer),
                             None => {
@@ -299,7 +330,11 @@ impl Client for Producer {
         }
         let open: usize = self.lanes.iter().map(|lane| lane.open.len()).sum();
         if open > 0 {
-            return Some(format!("{} has {open} batches open; {:?}", self.name, self.wire.describe_pending()));
+            return Some(format!(
+                "{} has {open} batches open; {:?}",
+                self.name,
+                self.wire.describe_pending()
+            ));
         }
         (!self.acknowledged_since_healed).then(|| format!("{} had nothing acknowledged", self.name))
     }

@@ -114,7 +114,13 @@ impl Wire {
     }
 
     /// Sends a request; returns its correlation id.
-    pub fn send(&mut self, ctx: &mut Ctx<'_>, request: impl Into<Request>, version: i16, is_answered: bool) -> i32 {
+    pub fn send(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        request: impl Into<Request>,
+        version: i16,
+        is_answered: bool,
+    ) -> i32 {
         let request = request.into();
         let (correlation_id, frame) = self.encode(&request, version);
         if is_answered {
@@ -150,7 +156,8 @@ impl Wire {
     fn decode(&mut self, frame: Bytes) -> Result<(Sent, Response), String> {
         let sent = self.pending.pop_front().ok_or("a response that was not asked for")?;
         let mut reader = Reader::new(frame.clone());
-        let unreadable = |error| format!("the response to {} v{} is not readable: {error}", sent.api_key, sent.version);
+        let unreadable =
+            |error| format!("the response to {} v{} is not readable: {error}", sent.api_key, sent.version);
         let correlation_id = read_correlation_id(&mut reader).map_err(unreadable)?;
         if correlation_id != sent.correlation_id {
             return Err(format!(
