@@ -38,6 +38,12 @@ pub fn with_command_line(config: &BrokerConfig, options: &Options) -> Result<Bro
         result = result.with(key, value).map_err(|error| StartError(error.to_string()))?;
         Ok::<(), StartError>(())
     };
+    // So that it is told as the directory it is. A list of one with a comma in it cannot be written.
+    if let Some(data) =
+        options.data.as_ref().and_then(|data| data.to_str()).filter(|data| !data.contains(','))
+    {
+        set("log.dirs", data)?;
+    }
     if let Some(listen) = &options.listen {
         // Under the name that the file gives it, so that what the file advertises goes with it.
         let name = config.listeners.first().map_or("PLAINTEXT", |listener| listener.name.as_str());
