@@ -32,7 +32,7 @@ impl Victim {
         stream
     }
 
-    fn is_unharmed(mut self) {
+    fn assert_unharmed(mut self) {
         assert!(self.broker.is_running());
         let mut client = self.broker.client();
         assert_eq!(client.read_all("t", 0, 0), vec![(0, b"precious".to_vec())]);
@@ -89,7 +89,7 @@ fn frames_that_are_none() {
         }
         ends(stream);
     }
-    victim.is_unharmed();
+    victim.assert_unharmed();
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn an_unknown_version_of_api_versions_is_answered() {
     stream.read_exact(&mut answer).expect("it is answered at version 0");
     assert_eq!(answer[4..8], 7i32.to_be_bytes());
     assert_eq!(answer[8..10], (ErrorCode::UnsupportedVersion as i16).to_be_bytes());
-    victim.is_unharmed();
+    victim.assert_unharmed();
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn random_and_mutated_bytes() {
             while matches!(stream.read(&mut rest), Ok(count) if count > 0) {}
         }
     }
-    victim.is_unharmed();
+    victim.assert_unharmed();
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn slow_frames_cost_little_and_hold_up_nobody() {
     let kib = resident_kib(victim.broker.pid());
     assert!(kib < 400 << 10, "{kib} KiB are resident: memory was given to bytes that never came");
     drop(slow);
-    victim.is_unharmed();
+    victim.assert_unharmed();
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_peer_that_never_reads_is_not_served_without_end() {
     let mut client = Session::connect(victim.broker.address).expect("it listens");
     assert_eq!(client.read_all("big", 0, 0).len(), 8);
     drop(deaf);
-    victim.is_unharmed();
+    victim.assert_unharmed();
 }
 
 fn resident_kib(pid: u32) -> u64 {

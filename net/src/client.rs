@@ -1,4 +1,4 @@
-//! The other end of a connection: requests out, responses in. Pure, but for [`blocking`].
+//! The other end of a connection: requests out, responses in. Pure, but for `blocking`.
 
 #[cfg(feature = "blocking")]
 pub mod blocking;

@@ -2,7 +2,7 @@
 //! It never waits: it hands out operations and takes their completions.
 //!
 //! `append` puts a batch at the end of its log, in memory, and lists it for the WAL. `end_turn` issues what is due:
-//! a WAL block ([`commit`]), segment writes ([`flush`]), the next step of a checkpoint ([`checkpointing`]).
+//! a WAL block (`commit`), segment writes (`flush`), the next step of a checkpoint (`checkpointing`).
 //! `complete` takes an answer and says what it brought about.
 
 mod checkpointing;

@@ -150,7 +150,7 @@ impl File {
                 let length = place.len();
                 place.copy_from_slice(&volatile.durable[..length]);
             } else if random.percent(faults.noise_percent) {
-                place.iter_mut().for_each(|byte| *byte = random.next() as u8);
+                place.iter_mut().for_each(|byte| *byte = random.next_u64() as u8);
             }
         }
         if self.content.len() > self.durable_length && random.percent(50) {

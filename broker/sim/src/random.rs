@@ -18,7 +18,7 @@ impl Random {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         let [s0, s1, s2, s3] = &mut self.state;
         let result = s1.wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let shifted = *s1 << 17;
@@ -34,7 +34,7 @@ impl Random {
     /// A number below `bound`, which is not zero.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "there is a number to draw");
-        self.next() % bound
+        self.next_u64() % bound
     }
 
     /// A number from `low` to `high`, both included.
@@ -59,7 +59,7 @@ impl Random {
 
     /// A number of about `mean`: mostly less, sometimes many times more.
     pub fn around(&mut self, mean: u64) -> u64 {
-        let uniform = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
+        let uniform = (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         (-(1.0 - uniform).ln() * mean as f64) as u64
     }
 }
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn streams_repeat_and_differ() {
-        let draw = |seed, concern| Random::new(seed, concern).next();
+        let draw = |seed, concern| Random::new(seed, concern).next_u64();
         assert_eq!(draw(1, "disk"), draw(1, "disk"));
         assert_ne!(draw(1, "disk"), draw(1, "net"));
         assert_ne!(draw(1, "disk"), draw(2, "disk"));

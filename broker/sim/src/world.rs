@@ -1,6 +1,7 @@
 //! One world: a broker, its disk, its clients, and what befalls them, all from one seed.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use broker::config::BrokerConfig;
@@ -524,8 +525,8 @@ impl World {
         if self.delays.permille(self.options.stall_permille) && self.phase == Phase::Faults {
             due += self.delays.below(100_000);
         }
-        if !self.turns.contains_key(&address) {
-            self.turns.insert(address, due);
+        if let Entry::Vacant(vacant) = self.turns.entry(address) {
+            vacant.insert(due);
             self.queue.at(due, Event::Turn { life: self.life, address });
         }
     }

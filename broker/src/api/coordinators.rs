@@ -125,3 +125,15 @@ fn response(answer: Answer) -> Response {
         other => unreachable!("a coordinator answers with a response, not {other:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_several_coordinators_come_back_in_the_order_of_the_request() {
+        let places = vec![vec![0, 3], vec![2], vec![1, 4]];
+        assert_eq!(in_order(places, [vec!["a", "d"], vec!["c"], vec!["b", "e"]]), ["a", "b", "c", "d", "e"]);
+        assert_eq!(in_order(Vec::new(), Vec::<Vec<&str>>::new()), Vec::<&str>::new());
+    }
+}

@@ -154,6 +154,7 @@ fn replay(shard: &mut Shard, now: Now, slot: Slot, mut batches: Bytes, effects: 
 }
 
 /// Asks the coordinator of a partition of `__consumer_offsets`.
+#[expect(clippy::too_many_arguments, reason = "what a question for a group consists of, and who asks when")]
 pub(crate) fn serve(
     shard: &mut Shard,
     now: Now,

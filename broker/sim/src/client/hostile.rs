@@ -108,7 +108,7 @@ impl Hostile {
 
 fn noise(ctx: &mut Ctx<'_>, length_max: u64) -> Bytes {
     let length = ctx.random.below(length_max);
-    (0..length).map(|_| ctx.random.next() as u8).collect::<Vec<u8>>().into()
+    (0..length).map(|_| ctx.random.next_u64() as u8).collect::<Vec<u8>>().into()
 }
 
 fn flip(ctx: &mut Ctx<'_>, bytes: &mut [u8], from: u64) {
