@@ -8,7 +8,7 @@ use sim::run_seed;
 use storage::config::Mutation;
 
 /// Seeds that a mutation may take to be found.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 60;
 
 fn is_caught(mutation: Mutation, by: &[Checker], world: impl Fn(u64) -> Options) {
     let mut others = Vec::new();
