@@ -503,7 +503,7 @@ impl World {
         );
         if !self.options.rot && (!report.damaged.is_empty() || report.unattributed_loss.is_some()) {
             let message = format!("recovery reports damage where none was done: {report:?}");
-            self.fail(Checker::S3, message);
+            self.fail(Checker::S1, message);
         }
         for (key, from) in &report.damaged {
             if let Some(topic) = image.topic_by_id(key.topic_id) {
