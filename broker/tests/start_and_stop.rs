@@ -55,6 +55,17 @@ fn records_and_topics_are_there_after_a_stop_in_order() {
 }
 
 #[test]
+fn who_connects_after_the_ready_line_is_told_the_address_of_this_start() {
+    let test = TestDirectory::new("addresses");
+    for _ in 0..5 {
+        let broker = Broker::start(test.path());
+        let response = broker.client().0.call(9, MetadataRequest::default()).expect("Metadata is answered");
+        assert_eq!(response.brokers[0].port, i32::from(broker.address.port()));
+        broker.kill();
+    }
+}
+
+#[test]
 fn another_number_of_shards_finds_everything() {
     let test = TestDirectory::new("reshard");
     let with_cores = |cores: &str| {

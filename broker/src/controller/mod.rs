@@ -96,6 +96,8 @@ pub struct Controller {
     durable: Arc<Image>,
     /// Version of the image that the shards were sent last; 0 before the first.
     sent: u64,
+    /// Version of the first image with the registration of this start.
+    registered: u64,
     /// What each shard has applied.
     applied: Vec<u64>,
     /// Answers in the order of the versions that they wait for.
@@ -156,6 +158,7 @@ impl Controller {
             durable: Arc::new(next.clone()),
             undurable: VecDeque::new(),
             sent: 0,
+            registered: 0,
             applied: vec![0; usize::from(shards)],
             waiting: VecDeque::new(),
             late_us: None,
@@ -170,13 +173,14 @@ impl Controller {
         }
         records.push(registration(&config, endpoints, shards, controller.random.u128()));
         controller.append(records);
+        controller.registered = controller.next.version();
         controller.end_step(effects);
         Ok(controller)
     }
 
-    /// Whether every shard acts on the metadata: clients may come.
+    /// Whether every shard acts on metadata that has this start's addresses: clients may come.
     pub fn is_ready(&self) -> bool {
-        self.applied.iter().all(|version| *version > 0)
+        self.applied.iter().all(|version| *version >= self.registered)
     }
 
     /// Whether nothing is under way.
