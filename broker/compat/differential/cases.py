@@ -63,6 +63,9 @@ class World:
                             "Configs": [{"Name": name, "Value": value} for name, value in configs]}], "timeoutMs": 30_000}
         for broker in self.brokers:
             answer = broker.ask("CreateTopics", 4, body)
+            if not isinstance(answer, dict):    # the case before this one cost the connection
+                answer = broker.ask("CreateTopics", 4, body)
+            assert isinstance(answer, dict), f"{broker.name}: CreateTopics: {answer}"
             assert answer["Topics"][0]["ErrorCode"] == 0, f"{broker.name}: {answer}"
             # Kafka's answer may come before the leader is ready.
             for _ in range(100):
@@ -193,7 +196,7 @@ CASES = {
         Case("acks 2", lambda t: produce(t, batch(VALUES), acks=2), topic=(1,)),
         Case("unknown topic", produce(GONE, batch(VALUES))),
         Case("unknown partition", produce(EMPTY, batch(VALUES), partition=7)),
-        Case("no records", lambda t: produce(t, None), topic=(1,)),
+        # Null records are not asked: Kafka logs an exception and never answers.
         Case("empty records", lambda t: produce(t, b""), topic=(1,)),
         Case("short garbage", lambda t: produce(t, b"garbage"), topic=(1,)),
         Case("long garbage", lambda t: produce(t, bytes(range(200))), topic=(1,)),
