@@ -54,7 +54,7 @@ pub struct StartArgs {
     /// How a write is made durable. `monedula probe` measures which suits the disk.
     #[arg(long, value_enum, default_value_t = SyncArg::Fdatasync)]
     pub sync_method: SyncArg,
-    /// How records that are no longer in memory leave: by sendfile(2), or read directly with read-ahead.
+    /// How records that are no longer in memory leave: by sendfile(2), or read by helper threads and written.
     #[arg(long, value_enum, default_value_t = FetchArg::Sendfile)]
     pub fetch_method: FetchArg,
     /// What to log, as in `info` or `warn,broker=debug`. Logs go to stderr.

@@ -8,7 +8,7 @@ use net::messages::produce::{
     TopicProduceResponse,
 };
 use net::{ErrorCode, Response};
-use storage::{AppendError, AppendOrigin, Now, Slot};
+use storage::{AppendError, AppendOrigin, BatchHeader, Now, Slot};
 
 use super::split::{Part, ask_owners};
 use crate::effects::{Context, Effects};
@@ -19,6 +19,10 @@ use crate::waits::{AppendWait, Asker, WaitId};
 
 /// The client id by which Kafka's own tools may write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// First version that may carry zstd (KIP-110), and its number in the attributes of a batch.
+const VERSION_ZSTD: i16 = 7;
+const ZSTD: u8 = 4;
 
 /// Splits a request by owner.
 pub(super) fn handle(
@@ -74,7 +78,15 @@ fn part(
     if shard.is_internal(topic) && context.client.id != ADMIN_CLIENT_ID {
         return Part::Known(AppendedPart::refused(ErrorCode::InvalidTopicException));
     }
+    let is_zstd =
+        |records: &bytes::Bytes| BatchHeader::read(records).is_some_and(|head| head.compression_id() == ZSTD);
     match records {
+        Some(records) if context.version < VERSION_ZSTD && is_zstd(&records) => Part::Known(AppendedPart {
+            error_message: Some(
+                "Produce requests with version less than 7 are not allowed to use ZStandard.".into(),
+            ),
+            ..AppendedPart::refused(ErrorCode::UnsupportedCompressionType)
+        }),
         Some(records) if !records.is_empty() => Part::Ask(key, AppendPart { key, records }),
         _ => Part::Known(AppendedPart {
             error_message: Some("A produce request must have exactly one batch for each partition.".into()),
