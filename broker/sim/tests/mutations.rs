@@ -36,7 +36,6 @@ fn a_skipped_flush_is_caught() {
 }
 
 #[test]
-#[ignore = "not yet seen to be caught: the worlds with rot that it needs take minutes"]
 fn damage_taken_for_a_torn_tail_is_caught() {
     is_caught(Mutation::IgnoreDurableLsn, &[Checker::S3], |seed| Options::draw_eventful(seed).with_rot());
 }
