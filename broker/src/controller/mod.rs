@@ -379,15 +379,14 @@ impl Controller {
         }
     }
 
-    /// Keeps the image that belongs to the next write. Between the write in flight and the newest no other is needed.
+    /// Keeps the images that writes end with: of the one in flight, and the newest for the one after it.
     fn keep_undurable(&mut self) {
         let newest = self.undurable.back().map_or(self.durable.version(), |image| image.version());
         if self.next.version() == newest {
             return;
         }
-        if self.undurable.len() > 1 {
-            self.undurable.pop_back();
-        }
+        let covered = self.log.in_flight_version();
+        self.undurable.retain(|image| Some(image.version()) == covered);
         self.undurable.push_back(Arc::new(self.next.clone()));
     }
 

@@ -2,10 +2,10 @@
 //! executes a [`MetaOp`] and reports it back as one [`MetaDone`].
 //!
 //! ```text
-//! meta-<sequence>.log   header 64 bytes, then entries; zero-filled to its size when it is created
+//! meta-<sequence>.log   header 4096 bytes, then entries; zero-filled to its size when it is created
 //! snap-<version>.meta   a snapshot of the image, written whole under another name, flushed and renamed
 //!
-//! header  magic 8 | format u32 | zero u32 | sequence u64 | salt u64 | first index u64 | zero 20 | crc32c u32
+//! header  magic 8 | format u32 | zero u32 | sequence u64 | salt u64 | first index u64 | zero 4052 | crc32c u32
 //! entry   crc32c u32 | length u32 | kind u8 | version u8 | zero 6 | term u64 | index u64 | durable u64 | salt u64
 //!         then `length` bytes of payload, then zeros up to a multiple of 8
 //! ```
@@ -42,7 +42,9 @@ const SNAPSHOTS_KEPT: usize = 2;
 
 const FORMAT: u32 = 1;
 const MAGIC: [u8; 8] = *b"MNDLMETA";
-const FILE_HEADER_BYTES: usize = 64;
+/// A block of its own: what a torn creation leaves in it can not be taken for entries, and no later write touches it.
+const FILE_HEADER_BYTES: usize = 4096;
+const FILE_CHECKSUM_AT: usize = FILE_HEADER_BYTES - 4;
 const ENTRY_HEADER_BYTES: usize = 48;
 const ENTRY_RECORD: u8 = 1;
 const ENTRY_VOUCH: u8 = 2;
@@ -304,7 +306,10 @@ enum Header {
 fn open_log(sequence: u64, bytes: &[u8]) -> Result<Option<LogFile<'_>>, Header> {
     let header = bytes.get(..FILE_HEADER_BYTES).unwrap_or(bytes);
     let whole = header.len() == FILE_HEADER_BYTES && header[..8] == MAGIC;
-    if !whole || u32_at(header, 60) != crc32c::crc32c(&header[..60]) || u64_at(header, 16) != sequence {
+    if !whole
+        || u32_at(header, FILE_CHECKSUM_AT) != crc32c::crc32c(&header[..FILE_CHECKSUM_AT])
+        || u64_at(header, 16) != sequence
+    {
         let is_unused = used(bytes.get(FILE_HEADER_BYTES..).unwrap_or_default()) == 0;
         return if is_unused { Ok(None) } else { Err(Header::Damaged) };
     }
@@ -541,6 +546,11 @@ impl MetaLog {
         self.in_flight = Some(InFlight { id, covers: self.appended });
     }
 
+    /// The version that is durable once the operation in flight is done.
+    pub fn in_flight_version(&self) -> Option<u64> {
+        self.in_flight.as_ref().map(|in_flight| in_flight.covers)
+    }
+
     /// Whether it is time for a snapshot: the first of every start bounds what the next start replays.
     pub fn wants_snapshot(&self) -> bool {
         self.snapshot_in_flight.is_none()
@@ -655,7 +665,7 @@ fn file_header(sequence: u64, salt: u64, first_index: u64) -> Bytes {
     head.extend_from_slice(&sequence.to_le_bytes());
     head.extend_from_slice(&salt.to_le_bytes());
     head.extend_from_slice(&first_index.to_le_bytes());
-    head.resize(FILE_HEADER_BYTES - 4, 0);
+    head.resize(FILE_CHECKSUM_AT, 0);
     let crc = crc32c::crc32c(&head);
     head.extend_from_slice(&crc.to_le_bytes());
     head.into()

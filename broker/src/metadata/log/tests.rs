@@ -230,8 +230,8 @@ fn files_of_a_newer_release_are_named() {
     Process::start(&mut directory, 1);
     let file = directory.newest();
     file[8] = 2;
-    let crc = crc32c::crc32c(&file[..60]);
-    file[60..64].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c(&file[..FILE_CHECKSUM_AT]);
+    file[FILE_CHECKSUM_AT..FILE_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
     let error = directory.recover().expect_err("refused").to_string();
     assert!(error.contains("newer release (format 2)"), "{error}");
 }
