@@ -53,6 +53,7 @@ measure() { # side, round, name, topic, load command, options...
 }
 create() { # side, topic, configs...
   timeout 60 "$LOAD" create "$(control "$1" bootstrap)" "$2" 4 "${@:3}"
+  sleep 2 # Kafka answers before its partitions have leaders.
 }
 flush=(flush.messages=1)
 side_flush() { [[ $1 == a ]] && kind=$a || kind=$b; [[ $kind == kafka ]] && echo "${flush[*]}" || true; }
