@@ -6,7 +6,7 @@ use net::messages::delete_records::{
 use net::{ErrorCode, Response};
 use storage::{Now, Offset, Slot};
 
-use super::split::{Part, ask_owners};
+use super::split::{Layout, Part, ask_owners, by_topic};
 use crate::effects::{Context, Effects};
 use crate::letter::{Answer, Ask, DeleteRecordsPart};
 use crate::shard::Shard;
@@ -62,21 +62,14 @@ fn low_watermarks(answer: Answer) -> Vec<LowWatermark> {
     }
 }
 
-fn response(layout: Vec<(String, Vec<i32>)>, results: Vec<LowWatermark>) -> DeleteRecordsResponse {
-    let mut results = results.into_iter();
-    let topics = layout.into_iter().map(|(name, indexes)| DeleteRecordsTopicResult {
-        name,
-        partitions: indexes
-            .into_iter()
-            .zip(&mut results)
-            .map(|(partition_index, (error_code, low_watermark))| DeleteRecordsPartitionResult {
-                partition_index,
-                low_watermark,
-                error_code,
-            })
-            .collect(),
-    });
-    DeleteRecordsResponse { topics: topics.collect(), ..DeleteRecordsResponse::default() }
+fn response(layout: Layout, results: Vec<LowWatermark>) -> DeleteRecordsResponse {
+    let partition = |partition_index, (error_code, low_watermark)| DeleteRecordsPartitionResult {
+        partition_index,
+        low_watermark,
+        error_code,
+    };
+    let topic = |name, partitions| DeleteRecordsTopicResult { name, partitions };
+    DeleteRecordsResponse { topics: by_topic(layout, results, partition, topic), ..Default::default() }
 }
 
 /// Moves log starts on the owner; answers when the moves are durable.

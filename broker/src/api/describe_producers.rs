@@ -6,7 +6,7 @@ use net::messages::describe_producers::{
 use net::{ErrorCode, Response};
 use storage::{Now, PartitionKey};
 
-use super::split::{Part, ask_owners};
+use super::split::{Layout, Part, ask_owners, by_topic};
 use crate::effects::{Context, Effects};
 use crate::letter::{ActiveProducer, Answer, Ask};
 use crate::shard::Shard;
@@ -52,17 +52,12 @@ fn producers(answer: Answer) -> Vec<Described> {
     }
 }
 
-fn response(layout: Vec<(String, Vec<i32>)>, results: Vec<Described>) -> DescribeProducersResponse {
-    let mut results = results.into_iter();
-    let topics = layout.into_iter().map(|(name, indexes)| TopicResponse {
-        name,
-        partitions: indexes
-            .into_iter()
-            .zip(&mut results)
-            .map(|(partition_index, described)| partition_response(partition_index, described))
-            .collect(),
-    });
-    DescribeProducersResponse { topics: topics.collect(), ..DescribeProducersResponse::default() }
+fn response(layout: Layout, results: Vec<Described>) -> DescribeProducersResponse {
+    let topic = |name, partitions| TopicResponse { name, partitions };
+    DescribeProducersResponse {
+        topics: by_topic(layout, results, partition_response, topic),
+        ..Default::default()
+    }
 }
 
 fn partition_response(partition_index: i32, described: Described) -> PartitionResponse {

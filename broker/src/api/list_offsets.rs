@@ -6,7 +6,7 @@ use net::messages::list_offsets::{
 use net::{ErrorCode, Response};
 use storage::{FoundTimestamp, Locate, Located, Now, Offset, Slot, TimestampSearch};
 
-use super::split::{Part, ask_owners};
+use super::split::{Layout, Part, ask_owners, by_topic};
 use crate::effects::{Context, Effects};
 use crate::letter::{Answer, Ask, FoundOffset, ListOffsetsPart};
 use crate::shard::Shard;
@@ -59,23 +59,16 @@ fn found(answer: Answer) -> Vec<FoundOffset> {
     }
 }
 
-fn response(layout: Vec<(String, Vec<i32>)>, results: Vec<FoundOffset>) -> ListOffsetsResponse {
-    let mut results = results.into_iter();
-    let topics = layout.into_iter().map(|(name, indexes)| ListOffsetsTopicResponse {
-        name,
-        partitions: indexes
-            .into_iter()
-            .zip(&mut results)
-            .map(|(partition_index, found)| ListOffsetsPartitionResponse {
-                partition_index,
-                error_code: found.error,
-                timestamp: found.timestamp,
-                offset: found.offset,
-                leader_epoch: found.leader_epoch,
-            })
-            .collect(),
-    });
-    ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }
+fn response(layout: Layout, results: Vec<FoundOffset>) -> ListOffsetsResponse {
+    let partition = |partition_index, found: FoundOffset| ListOffsetsPartitionResponse {
+        partition_index,
+        error_code: found.error,
+        timestamp: found.timestamp,
+        offset: found.offset,
+        leader_epoch: found.leader_epoch,
+    };
+    let topic = |name, partitions| ListOffsetsTopicResponse { name, partitions };
+    ListOffsetsResponse { topics: by_topic(layout, results, partition, topic), ..Default::default() }
 }
 
 /// Looks offsets up on the owner; answers when cold segments have been searched where that is needed.

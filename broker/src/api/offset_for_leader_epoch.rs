@@ -6,7 +6,7 @@ use net::messages::offset_for_leader_epoch::{
 use net::{ErrorCode, Response};
 use storage::Now;
 
-use super::split::{Part, ask_owners};
+use super::split::{Layout, Part, ask_owners, by_topic};
 use crate::effects::{Context, Effects};
 use crate::letter::{Answer, Ask, EpochPart};
 use crate::shard::Shard;
@@ -54,22 +54,15 @@ fn ends(answer: Answer) -> Vec<EpochEnd> {
     }
 }
 
-fn response(layout: Vec<(String, Vec<i32>)>, results: Vec<EpochEnd>) -> OffsetForLeaderEpochResponse {
-    let mut results = results.into_iter();
-    let topics = layout.into_iter().map(|(topic, indexes)| OffsetForLeaderTopicResult {
-        topic,
-        partitions: indexes
-            .into_iter()
-            .zip(&mut results)
-            .map(|(partition, (error_code, leader_epoch, end_offset))| EpochEndOffset {
-                error_code,
-                partition,
-                leader_epoch,
-                end_offset,
-            })
-            .collect(),
-    });
-    OffsetForLeaderEpochResponse { topics: topics.collect(), ..OffsetForLeaderEpochResponse::default() }
+fn response(layout: Layout, results: Vec<EpochEnd>) -> OffsetForLeaderEpochResponse {
+    let partition = |partition, (error_code, leader_epoch, end_offset)| EpochEndOffset {
+        error_code,
+        partition,
+        leader_epoch,
+        end_offset,
+    };
+    let topic = |topic, partitions| OffsetForLeaderTopicResult { topic, partitions };
+    OffsetForLeaderEpochResponse { topics: by_topic(layout, results, partition, topic), ..Default::default() }
 }
 
 /// Looks the ends up on the owner.

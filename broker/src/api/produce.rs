@@ -10,7 +10,7 @@ use net::messages::produce::{
 use net::{ErrorCode, Response};
 use storage::{AppendError, AppendOrigin, BatchHeader, Now, Slot};
 
-use super::split::{Part, ask_owners};
+use super::split::{Layout, Part, ask_owners, by_topic};
 use crate::effects::{Context, Effects};
 use crate::letter::{Answer, AppendAsk, AppendPart, AppendedPart, Ask};
 use crate::limits::APPEND_WAITS_MAX;
@@ -121,20 +121,9 @@ fn finish_unacknowledged(
     }
 }
 
-fn response(layout: Vec<(String, Vec<i32>)>, results: Vec<AppendedPart>) -> ProduceResponse {
-    let mut results = results.into_iter();
-    let responses = layout
-        .into_iter()
-        .map(|(name, indexes)| TopicProduceResponse {
-            name,
-            partition_responses: indexes
-                .into_iter()
-                .zip(&mut results)
-                .map(|(index, result)| partition_response(index, result))
-                .collect(),
-        })
-        .collect();
-    ProduceResponse { responses, ..ProduceResponse::default() }
+fn response(layout: Layout, results: Vec<AppendedPart>) -> ProduceResponse {
+    let topic = |name, partition_responses| TopicProduceResponse { name, partition_responses };
+    ProduceResponse { responses: by_topic(layout, results, partition_response, topic), ..Default::default() }
 }
 
 fn partition_response(index: i32, result: AppendedPart) -> PartitionProduceResponse {

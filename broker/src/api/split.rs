@@ -15,6 +15,25 @@ pub(super) enum Part<P, R> {
     Known(R),
 }
 
+/// The topics of a request and the partitions that it names of each; its response has the same form.
+pub(super) type Layout = Vec<(String, Vec<i32>)>;
+
+/// Puts the results of all partitions, which stand in the order of the layout, back under their topics.
+pub(super) fn by_topic<R, P, T>(
+    layout: Layout,
+    results: Vec<R>,
+    partition: impl Fn(i32, R) -> P,
+    topic: impl Fn(String, Vec<P>) -> T,
+) -> Vec<T> {
+    let mut results = results.into_iter();
+    let under = |(name, indexes): (String, Vec<i32>)| {
+        let partitions =
+            indexes.into_iter().zip(&mut results).map(|(index, result)| partition(index, result));
+        topic(name, partitions.collect())
+    };
+    layout.into_iter().map(under).collect()
+}
+
 /// Asks the owner of every part, and carries on with all results in the order of `parts`.
 ///
 /// `question` makes the question for one shard; `results` takes its answer apart, which has one result per part.
