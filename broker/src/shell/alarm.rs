@@ -2,13 +2,15 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use glommio::timer::Timer;
 
 use super::clock::Clock;
 
 /// Wakes a task at the deadline or before; arming anew is left out where the timer in place is early enough.
+///
+/// Serves one task for its whole life: a timer in place keeps the waker that it was armed with.
 #[derive(Default)]
 pub struct Alarm {
     armed: Option<(u64, Timer)>,
@@ -21,20 +23,21 @@ impl Alarm {
             self.armed = None;
             return false;
         };
-        loop {
-            if due_us <= clock.elapsed_us() {
+        let now_us = clock.elapsed_us();
+        if due_us <= now_us {
+            self.armed = None;
+            return true;
+        }
+        if self.armed.as_ref().is_none_or(|(armed_us, _)| *armed_us > due_us || *armed_us <= now_us) {
+            // Polled here and never again: glommio registers a timer once more at every poll, and each registration
+            // stays until its time, is looked at whenever the executor looks for work, and wakes the task.
+            let mut timer = Timer::new(clock.until(due_us));
+            if Pin::new(&mut timer).poll(context).is_ready() {
                 self.armed = None;
                 return true;
             }
-            if self.armed.as_ref().is_none_or(|(armed_us, _)| *armed_us > due_us) {
-                self.armed = Some((due_us, Timer::new(clock.until(due_us))));
-            }
-            let (_, timer) = self.armed.as_mut().expect("armed just now");
-            match Pin::new(timer).poll(context) {
-                Poll::Pending => return false,
-                // An earlier deadline that was given up meanwhile, or this very one.
-                Poll::Ready(_) => self.armed = None,
-            }
+            self.armed = Some((due_us, timer));
         }
+        false
     }
 }
