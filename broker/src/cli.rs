@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use broker::shell::{CoreList, FetchMethod, Options};
+use broker::shell::{CoreList, Options};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use storage::disk::SyncMethod;
 
@@ -54,9 +54,6 @@ pub struct StartArgs {
     /// How a write is made durable. `monedula probe` measures which suits the disk.
     #[arg(long, value_enum, default_value_t = SyncArg::Fdatasync)]
     pub sync_method: SyncArg,
-    /// How records that are no longer in memory leave: by sendfile(2), or read by helper threads and written.
-    #[arg(long, value_enum, default_value_t = FetchArg::Sendfile)]
-    pub fetch_method: FetchArg,
     /// What to log, as in `info` or `warn,broker=debug`. Logs go to stderr.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log: String,
@@ -82,15 +79,6 @@ pub enum SyncArg {
     Dsync,
 }
 
-/// Names of [`FetchMethod`].
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum FetchArg {
-    /// sendfile(2) from the page cache.
-    Sendfile,
-    /// Read in user space, then write.
-    Read,
-}
-
 impl StartArgs {
     /// The options of the shell.
     pub fn into_options(self) -> Options {
@@ -105,10 +93,6 @@ impl StartArgs {
             sync_method: match self.sync_method {
                 SyncArg::Fdatasync => SyncMethod::Fdatasync,
                 SyncArg::Dsync => SyncMethod::Dsync,
-            },
-            fetch_method: match self.fetch_method {
-                FetchArg::Sendfile => FetchMethod::Sendfile,
-                FetchArg::Read => FetchMethod::Read,
             },
         }
     }

@@ -8,6 +8,7 @@
 mod checkpointing;
 mod commit;
 mod flush;
+mod gathering;
 mod reading;
 
 use crate::batch::UncheckedBatch;

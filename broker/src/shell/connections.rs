@@ -1,29 +1,25 @@
 //! The connections of one shard: accepts them, reads requests as far as the bounds allow, writes replies.
 //!
-//! A connection is two tasks. The reading one waits at a gate before each frame: not more in flight than the
-//! connection may have, not more bytes than the shard has room for, and no more from producers while the store is
-//! behind. The writing one takes the replies whose turn it is, all at once, and takes no more until they are written:
-//! who does not read his replies soon cannot send requests. Housekeeping closes who is silent for too long, and who
-//! needs too long for one frame.
+//! A connection reads while its gate is open: not more in flight than the connection may have, not more bytes than the
+//! shard has room for, and no more from producers while the store is behind. It takes the replies whose turn it is, all
+//! at once, and takes no more until they are written: who does not read his replies soon cannot send requests.
+//! Housekeeping closes who is silent for too long, and who needs too long for one frame.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::fs::File;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
-use std::rc::Rc;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use net::connection::{Connection, ConnectionLimits, OutgoingResponse, Received, Ticket};
-use net::socket::{BoundListener, FrameReader, FrameWriter};
+use net::socket::{BoundListener, FrameHost, FrameReader, FrameWriter, Pass, ReadError, Written};
 use net::{ApiKey, Request};
-use storage::disk::Disk;
 use storage::op::FileSlice;
 
 use super::clock::Clock;
-use super::file_sender::{FetchMethod, FileSender};
-use super::inbox::Inbox;
-use super::signal::Signal;
+use super::disk_link::{Answer, DiskLink};
+use super::file_sender::{FileSender, Range, Sent};
+use super::ring::Ring;
 use crate::effects::{Incoming, Reply, ReplyBody};
 use crate::ids::{ConnectionId, ListenerKind};
 use crate::step::Input;
@@ -33,6 +29,9 @@ const FRAME_US_MAX: u64 = 30_000_000;
 
 /// The least that a peer must send in the middle of a frame.
 const FRAME_BYTES_PER_S: u64 = 64 << 10;
+
+/// What one read takes at most, bytes; larger frames are read into their place.
+const READ_BYTES: usize = 256 << 10;
 
 /// Bounds of one shard's connections.
 #[derive(Clone, Copy, Debug)]
@@ -45,291 +44,435 @@ pub struct ConnectionsOptions {
     pub frame_bytes_max: usize,
     /// Kafka's `connections.max.idle.ms`; negative for never.
     pub idle_ms_max: i64,
-    /// How file ranges leave.
-    pub fetch_method: FetchMethod,
 }
 
 /// The connections of one shard.
 pub struct Connections {
     options: ConnectionsOptions,
     clock: Clock,
-    disk: Rc<Disk>,
-    inbox: Rc<Inbox<Input>>,
-    open: RefCell<BTreeMap<ConnectionId, Rc<Peer>>>,
-    next: Cell<u64>,
-    request_bytes: Cell<usize>,
+    listeners: Vec<(BoundListener, ListenerKind)>,
+    open: BTreeMap<ConnectionId, Peer>,
+    next: u64,
+    shared: Shared,
+    /// Who has something to read and may, or to send and may: each once.
+    ready: VecDeque<ConnectionId>,
+    /// Who has something to read and waits for the shard: for room, or for the store.
+    gated: Vec<ConnectionId>,
+    /// Who was replied to in this turn.
+    replied: Vec<ConnectionId>,
+    scratch: Box<[u8]>,
+    files: FileSender,
+    refused: u64,
+}
+
+/// What all connections of a shard share, and their gates look at.
+#[derive(Default)]
+struct Shared {
+    request_bytes: usize,
+    request_bytes_max: usize,
     /// The store is behind: producers have to wait.
-    producers_wait: Cell<bool>,
+    producers_wait: bool,
     /// The broker stops: no new connections, no new requests.
-    closing: Cell<bool>,
-    /// Rings when a gate may have opened.
-    gates: Signal,
-    refused: Cell<u64>,
-    senders: Rc<FileSender>,
+    closing: bool,
+    /// Bytes have become free since those who wait for them were last let in.
+    freed: bool,
 }
 
 /// One client.
-pub(super) struct Peer {
+struct Peer {
     id: ConnectionId,
     listener: ListenerKind,
     address: SocketAddr,
     /// As Kafka writes it.
     host: String,
-    protocol: RefCell<Connection>,
+    socket: Arc<TcpStream>,
+    reader: FrameReader,
+    writer: FrameWriter,
+    protocol: Connection,
     /// File ranges of responses that are not written yet.
-    files: RefCell<BTreeMap<Ticket, Vec<FileSlice>>>,
-    replied: Signal,
-    closed: Cell<bool>,
+    files: BTreeMap<Ticket, Vec<FileSlice>>,
+    sending: Sending,
+    /// The socket may have bytes that were not read.
+    readable: bool,
+    /// It is in `ready`.
+    queued: bool,
+    /// The ring was asked to tell when the socket takes bytes.
+    awaits_writable: bool,
     /// It has sent records, so it waits when the store is behind.
-    produces: Cell<bool>,
+    produces: bool,
     /// When it last sent or was sent something.
-    active_us: Cell<u64>,
+    active_us: u64,
     /// When the frame that is being read must be complete.
-    frame_due_us: Cell<Option<u64>>,
+    frame_due_us: Option<u64>,
+}
+
+/// What the writing half is at.
+enum Sending {
+    /// Bytes in memory, or nothing.
+    Memory,
+    /// Waits for descriptors, of all ranges of the responses in the writer: a response cannot be taken back halfway when
+    /// a file turns out to be gone.
+    Opening(VecDeque<FileSlice>),
+    /// Writes; the ranges that are still to come, in order.
+    Ranges(VecDeque<Range>),
+    /// A helper sends the first of the ranges.
+    Helped(VecDeque<Range>),
+}
+
+/// Why a connection is closed.
+enum Farewell {
+    /// As connections end every day.
+    Silent,
+    /// With a line for the log.
+    Because(String),
 }
 
 impl Connections {
     /// No connections yet.
-    pub fn new(
-        options: ConnectionsOptions,
-        clock: Clock,
-        disk: Rc<Disk>,
-        inbox: Rc<Inbox<Input>>,
-    ) -> Rc<Connections> {
-        Rc::new(Connections {
+    pub fn new(options: ConnectionsOptions, clock: Clock) -> Connections {
+        Connections {
             options,
             clock,
-            disk,
-            inbox,
-            open: RefCell::default(),
-            next: Cell::new(1),
-            request_bytes: Cell::new(0),
-            producers_wait: Cell::new(false),
-            closing: Cell::new(false),
-            gates: Signal::default(),
-            refused: Cell::new(0),
-            senders: FileSender::new(options.fetch_method),
-        })
+            listeners: Vec::new(),
+            open: BTreeMap::new(),
+            next: 1,
+            shared: Shared { request_bytes_max: options.request_bytes_max, ..Shared::default() },
+            ready: VecDeque::new(),
+            gated: Vec::new(),
+            replied: Vec::new(),
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            files: FileSender::default(),
+            refused: 0,
+        }
     }
 
     /// Accepts connections until the broker stops.
-    pub fn listen(self: &Rc<Self>, listener: BoundListener, kind: ListenerKind) {
-        let connections = self.clone();
-        glommio::spawn_local(async move {
-            let listener = listener.into_listener();
-            while !connections.closing.get() {
-                match listener.accept(connections.options.frame_bytes_max).await {
-                    Ok((reader, writer, address)) => connections.accepted(reader, writer, address, kind),
-                    Err(error) => {
-                        // Out of descriptors, or a peer that left before it was accepted.
-                        tracing::warn!("a connection was not accepted: {error}");
-                        glommio::timer::sleep(std::time::Duration::from_millis(10)).await;
-                    }
-                }
+    pub fn listen(&mut self, listener: BoundListener, kind: ListenerKind, ring: &mut Ring) {
+        let number = ring.watch_listener(listener.as_raw_fd());
+        assert_eq!(number as usize, self.listeners.len(), "listeners are numbered from zero");
+        self.listeners.push((listener, kind));
+    }
+
+    /// A listener has connections.
+    pub fn accept(&mut self, number: u32, ring: &mut Ring, inputs: &mut VecDeque<Input>) {
+        loop {
+            let (listener, kind) = &self.listeners[number as usize];
+            match listener.accept() {
+                Ok(None) => return,
+                Ok(Some((socket, address))) => self.accepted(socket, address, *kind, ring, inputs),
+                // Out of descriptors, or a peer that left before it was accepted. Those who wait behind it are seen with
+                // the next who comes, or by housekeeping.
+                Err(error) => return tracing::warn!("a connection was not accepted: {error}"),
             }
-        })
-        .detach();
+        }
     }
 
     fn accepted(
-        self: &Rc<Self>,
-        reader: FrameReader,
-        writer: FrameWriter,
+        &mut self,
+        socket: TcpStream,
         address: SocketAddr,
         listener: ListenerKind,
+        ring: &mut Ring,
+        inputs: &mut VecDeque<Input>,
     ) {
-        if self.closing.get() {
+        if self.shared.closing {
             return;
         }
-        if self.open.borrow().len() >= self.options.connections_max {
-            self.refused.set(self.refused.get() + 1);
+        if self.open.len() >= self.options.connections_max {
+            self.refused += 1;
             return;
         }
-        let id = ConnectionId(self.next.get());
-        self.next.set(id.0 + 1);
-        let peer = Rc::new(Peer {
+        let id = ConnectionId(self.next);
+        self.next += 1;
+        ring.watch(socket.as_raw_fd(), id);
+        let peer = Peer {
             id,
             listener,
             address,
             host: format!("/{}", address.ip()),
-            protocol: RefCell::new(Connection::new(ConnectionLimits::default())),
-            files: RefCell::default(),
-            replied: Signal::default(),
-            closed: Cell::new(false),
-            produces: Cell::new(false),
-            active_us: Cell::new(self.clock.elapsed_us()),
-            frame_due_us: Cell::new(None),
-        });
-        self.open.borrow_mut().insert(id, peer.clone());
-        self.inbox.push(Input::Connected { connection: id, listener });
-        glommio::spawn_local(self.clone().read(peer.clone(), reader)).detach();
-        glommio::spawn_local(self.clone().write(peer, writer)).detach();
+            socket: Arc::new(socket),
+            reader: FrameReader::new(self.options.frame_bytes_max),
+            writer: FrameWriter::default(),
+            protocol: Connection::new(ConnectionLimits::default()),
+            files: BTreeMap::new(),
+            sending: Sending::Memory,
+            readable: false,
+            queued: false,
+            awaits_writable: false,
+            produces: false,
+            active_us: self.clock.elapsed_us(),
+            frame_due_us: None,
+        };
+        self.open.insert(id, peer);
+        inputs.push_back(Input::Connected { connection: id, listener });
     }
 
-    async fn read(self: Rc<Self>, peer: Rc<Peer>, mut reader: FrameReader) {
-        if let Err(reason) = self.read_requests(&peer, &mut reader).await {
-            tracing::info!(peer = %peer.address, "closing a connection: {reason}");
-        }
-        self.close(&peer);
-    }
-
-    /// Reads until the peer closes the connection, or gives a reason to.
-    async fn read_requests(&self, peer: &Rc<Peer>, reader: &mut FrameReader) -> Result<(), String> {
-        loop {
-            self.gates.wait_until(|| self.may_begin_frame(peer)).await;
-            if peer.closed.get() {
-                return Ok(());
-            }
-            let length = match reader.frame_length().await {
-                Ok(Some(length)) => length,
-                Ok(None) => return Ok(()),
-                // A reset is how many clients leave.
-                Err(net::socket::ReadError::Io(error)) if is_farewell(&error) => return Ok(()),
-                Err(error) => return Err(error.to_string()),
-            };
-            self.gates.wait_until(|| peer.closed.get() || self.has_room_for(length)).await;
-            self.count(length as isize);
-            let now_us = self.clock.elapsed_us();
-            peer.frame_due_us
-                .set(Some(now_us + FRAME_US_MAX + length as u64 * 1_000_000 / FRAME_BYTES_PER_S));
-            let frame = reader.frame().await;
-            peer.frame_due_us.set(None);
-            peer.active_us.set(self.clock.elapsed_us());
-            // From here on the connection itself counts the bytes.
-            self.count(-(length as isize));
-            match frame {
-                Ok(Some(frame)) if !peer.closed.get() => self.receive(peer, frame)?,
-                Ok(_) => return Ok(()),
-                Err(net::socket::ReadError::Io(error)) if is_farewell(&error) => return Ok(()),
-                Err(error) => return Err(error.to_string()),
-            }
+    /// A socket has become readable.
+    pub fn readable(&mut self, id: ConnectionId) {
+        if let Some(peer) = self.open.get_mut(&id) {
+            peer.readable = true;
+            queue(&mut self.ready, peer);
         }
     }
 
-    fn receive(&self, peer: &Rc<Peer>, frame: bytes::Bytes) -> Result<(), String> {
-        let received = self.counting(peer, |protocol| protocol.receive(frame));
-        match received.map_err(|refusal| refusal.to_string())? {
-            Received::Request { ticket, header, request } => {
-                if matches!(request, Request::Produce(_)) {
-                    peer.produces.set(true);
-                }
-                let (connection, listener, host) = (peer.id, peer.listener, peer.host.clone());
-                self.inbox.push(Input::Request(Incoming {
-                    connection,
-                    ticket,
-                    header,
-                    listener,
-                    host,
-                    request,
-                }));
+    /// A socket is not watched any more.
+    pub fn unwatched(&mut self, id: ConnectionId, ring: &mut Ring) {
+        if let Some(peer) = self.open.get(&id) {
+            ring.watch(peer.socket.as_raw_fd(), id);
+        }
+    }
+
+    /// A socket takes bytes again.
+    pub fn writable(&mut self, id: ConnectionId) {
+        if let Some(peer) = self.open.get_mut(&id) {
+            peer.awaits_writable = false;
+            queue(&mut self.ready, peer);
+        }
+    }
+
+    /// Whether a turn would find something to do.
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Reads what has come, and goes on with what is being sent; each connection its share.
+    pub fn turn(&mut self, ring: &mut Ring, disk: &mut DiskLink, inputs: &mut VecDeque<Input>) {
+        if std::mem::take(&mut self.shared.freed) {
+            self.let_in();
+        }
+        for _ in 0..self.ready.len() {
+            let id = self.ready.pop_front().expect("the queue is as long as it was");
+            let Some(peer) = self.open.get_mut(&id) else { continue };
+            peer.queued = false;
+            if let Err(farewell) = self.serve(id, ring, disk, inputs) {
+                self.close(id, farewell, ring, inputs);
             }
-            Received::Answered => peer.replied.notify(),
+        }
+    }
+
+    fn serve(
+        &mut self,
+        id: ConnectionId,
+        ring: &mut Ring,
+        disk: &mut DiskLink,
+        inputs: &mut VecDeque<Input>,
+    ) -> Result<(), Farewell> {
+        let peer = self.open.get_mut(&id).expect("it was there");
+        if !peer.writer.is_empty() {
+            self.write(id, ring, disk)?;
+        }
+        self.read(id, inputs)
+    }
+
+    fn read(&mut self, id: ConnectionId, inputs: &mut VecDeque<Input>) -> Result<(), Farewell> {
+        let peer = self.open.get_mut(&id).expect("it was there");
+        if !peer.readable {
+            return Ok(());
+        }
+        let now_us = self.clock.elapsed_us();
+        let Peer { reader, socket, protocol, listener, host, produces, active_us, frame_due_us, .. } = peer;
+        let mut host = Host {
+            shared: &mut self.shared,
+            inputs,
+            now_us,
+            connection: id,
+            listener: *listener,
+            host,
+            protocol,
+            produces,
+            active_us,
+            frame_due_us,
+            answered: false,
+            refusal: None,
+        };
+        let pass = reader.pass(socket, &mut self.scratch, &mut host);
+        let (answered, refusal) = (host.answered, host.refusal.take());
+        if let Some(refusal) = refusal {
+            return Err(Farewell::Because(refusal));
+        }
+        if answered {
+            self.replied.push(id);
+        }
+        match pass.map_err(farewell_of)? {
+            Pass::Drained => peer.readable = false,
+            Pass::Paused => queue(&mut self.ready, peer),
+            // Its own gate opens when its replies are written, that of the shard when others' are.
+            Pass::Stopped => self.gated.push(id),
+            Pass::Closed => return Err(Farewell::Silent),
         }
         Ok(())
     }
 
-    /// Takes a reply of the shard.
-    pub fn reply(&self, reply: Reply) {
+    /// Takes a reply of the shard. It is written by [`Connections::write_replies`].
+    pub fn reply(&mut self, reply: Reply, ring: &mut Ring, inputs: &mut VecDeque<Input>) {
         // Whoever asked may be gone by now.
-        let Some(peer) = self.open.borrow().get(&reply.connection).cloned() else { return };
-        if peer.closed.get() {
-            return;
-        }
+        let Some(peer) = self.open.get_mut(&reply.connection) else { return };
         match reply.body {
             ReplyBody::Response { response, files } => {
                 let api: ApiKey = response.api_key();
                 if !files.is_empty() {
-                    peer.files.borrow_mut().insert(reply.ticket, files);
+                    peer.files.insert(reply.ticket, files);
                 }
-                let encoded = peer.protocol.borrow_mut().respond(reply.ticket, response);
-                if let Err(error) = encoded {
+                if let Err(error) = peer.protocol.respond(reply.ticket, response) {
                     tracing::error!(peer = %peer.address, ?api, "a response has no form at its version: {error}");
-                    self.close(&peer);
+                    return self.close(reply.connection, Farewell::Silent, ring, inputs);
                 }
             }
-            ReplyBody::Nothing => peer.protocol.borrow_mut().respond_nothing(reply.ticket),
+            ReplyBody::Nothing => peer.protocol.respond_nothing(reply.ticket),
             ReplyBody::Close { reason } => {
-                tracing::info!(peer = %peer.address, "closing a connection: {reason}");
-                self.close(&peer);
+                return self.close(reply.connection, Farewell::Because(reason), ring, inputs);
             }
         }
-        peer.replied.notify();
+        self.replied.push(reply.connection);
     }
 
-    async fn write(self: Rc<Self>, peer: Rc<Peer>, mut writer: FrameWriter) {
-        let mut responses = Vec::new();
+    /// Writes what was replied, all of a connection at once. Once per turn.
+    pub fn write_replies(&mut self, ring: &mut Ring, disk: &mut DiskLink, inputs: &mut VecDeque<Input>) {
+        let mut replied = std::mem::take(&mut self.replied);
+        for id in replied.drain(..) {
+            // In order, so what is still being written goes first; then this comes up again.
+            if self.open.get(&id).is_some_and(|peer| peer.writer.is_empty())
+                && let Err(farewell) = self.write(id, ring, disk)
+            {
+                self.close(id, farewell, ring, inputs);
+            }
+        }
+        self.replied = replied;
+    }
+
+    fn write(&mut self, id: ConnectionId, ring: &mut Ring, disk: &mut DiskLink) -> Result<(), Farewell> {
+        let peer = self.open.get_mut(&id).expect("it was there");
         loop {
-            peer.replied
-                .wait_until(|| {
-                    if !peer.closed.get() {
-                        self.counting(&peer, |protocol| protocol.take_writes(&mut responses));
-                    }
-                    !responses.is_empty() || peer.closed.get()
-                })
-                .await;
-            self.gates.notify();
-            if peer.closed.get() {
+            if peer.writer.is_empty() && !peer.take_writes(&mut self.shared, &mut self.files, disk) {
                 break;
             }
-            if let Err(error) = self.write_responses(&peer, &mut writer, &responses).await {
-                if !is_farewell(&error) {
-                    tracing::info!(peer = %peer.address, "closing a connection: {error}");
+            if matches!(peer.sending, Sending::Opening(_) | Sending::Helped(_)) {
+                break;
+            }
+            match peer.writer.write(&peer.socket).map_err(|error| farewell_of(error.into()))? {
+                Written::All => peer.active_us = self.clock.elapsed_us(),
+                Written::Blocked => {
+                    await_writable(peer, ring);
+                    break;
                 }
-                break;
+                Written::File { length, .. } => {
+                    let Sending::Ranges(ranges) = &mut peer.sending else {
+                        unreachable!("a response names ranges that came with it")
+                    };
+                    let range = ranges.front_mut().expect("each range is named once");
+                    assert!(range.length <= length as usize, "a range is as long as its response says");
+                    let sent = self.files.send(id, &peer.socket, range, disk);
+                    if !peer.range_went_on(sent, ring, &mut self.ready)? {
+                        break;
+                    }
+                }
             }
-            responses.clear();
-            peer.active_us.set(self.clock.elapsed_us());
         }
-        self.close(&peer);
-        // The reading half finds its end. A socket that cannot be shut down is closed already.
-        if let Err(error) = writer.shutdown().await {
-            tracing::debug!(peer = %peer.address, "a connection was gone before it was closed: {error}");
+        // Its own gate may have opened.
+        if peer.readable {
+            queue(&mut self.ready, peer);
         }
+        Ok(())
     }
 
-    async fn write_responses(
-        &self,
-        peer: &Peer,
-        writer: &mut FrameWriter,
-        responses: &[OutgoingResponse],
-    ) -> io::Result<()> {
-        let mut ranges = BTreeMap::new();
-        for response in responses {
-            let slices = peer.files.borrow_mut().remove(&response.ticket);
-            // All before the first byte: a response cannot be taken back halfway when a file turns out to be gone.
-            for (slot, slice) in slices.into_iter().flatten().enumerate() {
-                let file: Arc<File> = self.disk.open_for_read(&slice.file).await.map_err(io::Error::other)?;
-                ranges.insert((response.ticket, slot as u32), (file, slice.position));
+    /// The disk executor has opened files, or a helper has sent something.
+    pub fn answered(
+        &mut self,
+        answer: Answer,
+        ring: &mut Ring,
+        disk: &mut DiskLink,
+        inputs: &mut VecDeque<Input>,
+    ) {
+        let (id, result) = match answer {
+            Answer::Opened(id, opened) => {
+                let Some(peer) = self.open.get_mut(&id) else { return };
+                let Sending::Opening(slices) = std::mem::replace(&mut peer.sending, Sending::Memory) else {
+                    unreachable!("a connection that waits for files does nothing else")
+                };
+                (
+                    id,
+                    opened.map_err(|error| Farewell::Because(error.to_string())).map(|files| {
+                        for (slice, file) in slices.iter().zip(&files) {
+                            self.files.keep(slice.file, file.clone());
+                        }
+                        let range = |(slice, file): (FileSlice, _)| Range {
+                            file,
+                            position: slice.position,
+                            length: slice.length as usize,
+                        };
+                        peer.sending = Sending::Ranges(slices.into_iter().zip(files).map(range).collect());
+                    }),
+                )
             }
+            Answer::Sent(id, sent) => {
+                let Some(peer) = self.open.get_mut(&id) else {
+                    // Nobody is there to hear of an error, and the place is free again.
+                    if let Err(error) = self.files.helped(None, sent, disk) {
+                        tracing::debug!("a connection was gone before its range was sent: {error}");
+                    }
+                    return;
+                };
+                let Sending::Helped(mut ranges) = std::mem::replace(&mut peer.sending, Sending::Memory)
+                else {
+                    unreachable!("a connection whose range is sent does nothing else")
+                };
+                let result = self.files.helped(ranges.front_mut(), sent, disk);
+                peer.sending = Sending::Ranges(ranges);
+                (id, peer.range_went_on(result, ring, &mut self.ready).map(|_| ()))
+            }
+            Answer::Done(_) => unreachable!("what becomes of operations is the shard's"),
+        };
+        let result = result.and_then(|()| {
+            let awaits = self.open.get(&id).is_some_and(|peer| peer.awaits_writable);
+            if awaits { Ok(()) } else { self.write(id, ring, disk) }
+        });
+        if let Err(farewell) = result {
+            self.close(id, farewell, ring, inputs);
         }
-        writer.write(responses, &mut self.senders.for_ranges(ranges)).await
     }
 
     /// Lets in what the store has room for. The driver says each turn whether it is behind.
-    pub fn set_producers_wait(&self, wait: bool) {
-        if self.producers_wait.replace(wait) && !wait {
-            self.gates.notify();
+    pub fn set_producers_wait(&mut self, wait: bool) {
+        if std::mem::replace(&mut self.shared.producers_wait, wait) && !wait {
+            self.shared.freed = true;
+        }
+        if self.shared.freed && !self.gated.is_empty() {
+            self.shared.freed = false;
+            self.let_in();
+        }
+    }
+
+    fn let_in(&mut self) {
+        for id in std::mem::take(&mut self.gated) {
+            if let Some(peer) = self.open.get_mut(&id) {
+                queue(&mut self.ready, peer);
+            }
         }
     }
 
     /// Closes who is silent or slow, once a second or so.
-    pub fn sweep(&self) {
+    pub fn sweep(&mut self, ring: &mut Ring, inputs: &mut VecDeque<Input>) {
         let now_us = self.clock.elapsed_us();
         let idle_us_max =
             u64::try_from(self.options.idle_ms_max).map_or(u64::MAX, |ms| ms.saturating_mul(1000));
-        let peers: Vec<Rc<Peer>> = self.open.borrow().values().cloned().collect();
-        for peer in peers {
-            let idle_us = now_us.saturating_sub(peer.active_us.get());
-            let waits_for_us = peer.protocol.borrow().requests_in_flight() > 0;
-            if peer.frame_due_us.get().is_some_and(|due_us| now_us > due_us) {
-                tracing::info!(peer = %peer.address, "closing a connection: it sends a frame too slowly");
-                self.close(&peer);
-            } else if idle_us > idle_us_max && !(waits_for_us && peer.frame_due_us.get().is_none()) {
+        let mut leaving = Vec::new();
+        for peer in self.open.values() {
+            let idle_us = now_us.saturating_sub(peer.active_us);
+            let waits_for_us = peer.protocol.requests_in_flight() > 0 && peer.writer.is_empty();
+            if peer.frame_due_us.is_some_and(|due_us| now_us > due_us) {
+                leaving.push((peer.id, Farewell::Because("it sends a frame too slowly".into())));
+            } else if idle_us > idle_us_max && !(waits_for_us && peer.frame_due_us.is_none()) {
                 tracing::debug!(peer = %peer.address, "closing a connection: it was idle");
-                self.close(&peer);
+                leaving.push((peer.id, Farewell::Silent));
             }
         }
-        match self.refused.take() {
+        for (id, farewell) in leaving {
+            self.close(id, farewell, ring, inputs);
+        }
+        for number in 0..self.listeners.len() {
+            self.accept(number as u32, ring, inputs);
+        }
+        match std::mem::take(&mut self.refused) {
             0 => {}
             refused => tracing::warn!(
                 refused,
@@ -339,57 +482,192 @@ impl Connections {
         }
     }
 
+    /// Closes descriptors of files, some of which may have been removed.
+    pub fn close_files(&mut self) {
+        self.files.close_files();
+    }
+
     /// Takes no more connections and requests.
-    pub fn begin_stop(&self) {
-        self.closing.set(true);
-        self.gates.notify();
+    pub fn begin_stop(&mut self) {
+        self.shared.closing = true;
     }
 
     /// Requests that are not answered yet.
     pub fn requests_in_flight(&self) -> usize {
-        self.open.borrow().values().map(|peer| peer.protocol.borrow().requests_in_flight()).sum()
+        self.open.values().map(|peer| peer.protocol.requests_in_flight()).sum()
     }
 
-    fn close(&self, peer: &Peer) {
-        if peer.closed.replace(true) {
-            return;
+    fn close(&mut self, id: ConnectionId, farewell: Farewell, ring: &mut Ring, inputs: &mut VecDeque<Input>) {
+        let Some(peer) = self.open.remove(&id) else { return };
+        if let Farewell::Because(reason) = farewell {
+            tracing::info!(peer = %peer.address, "closing a connection: {reason}");
         }
-        self.open.borrow_mut().remove(&peer.id);
-        self.count(-(peer.protocol.borrow().bytes_in_flight() as isize));
-        peer.files.borrow_mut().clear();
-        self.inbox.push(Input::Disconnected(peer.id));
-        peer.replied.notify();
-        self.gates.notify();
-    }
-
-    fn may_begin_frame(&self, peer: &Peer) -> bool {
-        peer.closed.get()
-            || (!self.closing.get()
-                && peer.protocol.borrow().may_read()
-                && !(peer.produces.get() && self.producers_wait.get()))
-    }
-
-    fn has_room_for(&self, length: usize) -> bool {
-        self.request_bytes.get() == 0 || self.request_bytes.get() + length <= self.options.request_bytes_max
-    }
-
-    /// Does something to the protocol of an open connection, and counts what it has in flight.
-    fn counting<T>(&self, peer: &Peer, change: impl FnOnce(&mut Connection) -> T) -> T {
-        let mut protocol = peer.protocol.borrow_mut();
-        let before = protocol.bytes_in_flight() as isize;
-        let result = change(&mut protocol);
-        self.count(protocol.bytes_in_flight() as isize - before);
-        result
-    }
-
-    fn count(&self, bytes: isize) {
-        let bytes = self.request_bytes.get().checked_add_signed(bytes);
-        self.request_bytes.set(bytes.expect("no bytes are given back that were not taken"));
+        self.shared.release(peer.protocol.bytes_in_flight() + peer.reader.admitted().unwrap_or(0));
+        ring.forget(id, peer.awaits_writable);
+        // A helper may hold the socket a moment longer; the peer shall not wait for that.
+        if let Err(error) = peer.socket.shutdown(std::net::Shutdown::Both) {
+            tracing::debug!(peer = %peer.address, "a connection was gone before it was closed: {error}");
+        }
+        inputs.push_back(Input::Disconnected(id));
     }
 }
 
-/// How connections end every day.
-fn is_farewell(error: &io::Error) -> bool {
+impl Peer {
+    /// Moves the replies whose turn it is to the writer; false if there are none.
+    fn take_writes(&mut self, shared: &mut Shared, files: &mut FileSender, disk: &mut DiskLink) -> bool {
+        let before = self.protocol.bytes_in_flight();
+        let mut responses: Vec<OutgoingResponse> = Vec::new();
+        self.protocol.take_writes(&mut responses);
+        shared.release(before - self.protocol.bytes_in_flight());
+        self.sending = Sending::Memory;
+        let mut slices = VecDeque::new();
+        for response in responses {
+            slices.extend(self.files.remove(&response.ticket).into_iter().flatten());
+            self.writer.push(response);
+        }
+        if !slices.is_empty() {
+            self.sending = self.open_files(slices, files, disk);
+        }
+        !self.writer.is_empty()
+    }
+
+    fn open_files(
+        &self,
+        slices: VecDeque<FileSlice>,
+        files: &mut FileSender,
+        disk: &mut DiskLink,
+    ) -> Sending {
+        let range = |slice: &FileSlice| {
+            let file = files.file(&slice.file)?;
+            Some(Range { file, position: slice.position, length: slice.length as usize })
+        };
+        match slices.iter().map(range).collect() {
+            Some(ranges) => Sending::Ranges(ranges),
+            None => {
+                disk.open(self.id, slices.iter().map(|slice| slice.file).collect());
+                Sending::Opening(slices)
+            }
+        }
+    }
+
+    /// Notes how far the first range was sent. True if the writer can go on at once.
+    fn range_went_on(
+        &mut self,
+        sent: io::Result<Sent>,
+        ring: &mut Ring,
+        ready: &mut VecDeque<ConnectionId>,
+    ) -> Result<bool, Farewell> {
+        let sent = sent.map_err(|error| farewell_of(error.into()))?;
+        let Sending::Ranges(ranges) = &mut self.sending else { unreachable!("a range was being sent") };
+        match sent {
+            Sent::All => {
+                ranges.pop_front();
+                self.writer.file_sent();
+                return Ok(true);
+            }
+            Sent::Paused => queue(ready, self),
+            Sent::Blocked => await_writable(self, ring),
+            Sent::Helped => self.sending = Sending::Helped(std::mem::take(ranges)),
+        }
+        Ok(false)
+    }
+}
+
+impl Shared {
+    fn release(&mut self, bytes: usize) {
+        let left = self.request_bytes.checked_sub(bytes);
+        self.request_bytes = left.expect("no bytes are given back that were not taken");
+        // Also where nothing was given back: a place in the order of a connection is a gate as well.
+        self.freed = true;
+    }
+}
+
+/// Takes the frames of one connection in one pass.
+struct Host<'a> {
+    shared: &'a mut Shared,
+    inputs: &'a mut VecDeque<Input>,
+    now_us: u64,
+    connection: ConnectionId,
+    listener: ListenerKind,
+    host: &'a str,
+    protocol: &'a mut Connection,
+    produces: &'a mut bool,
+    active_us: &'a mut u64,
+    frame_due_us: &'a mut Option<u64>,
+    /// The connection has answered something by itself.
+    answered: bool,
+    refusal: Option<String>,
+}
+
+impl FrameHost for Host<'_> {
+    fn may_begin(&mut self) -> bool {
+        !self.shared.closing && self.protocol.may_read() && !(*self.produces && self.shared.producers_wait)
+    }
+
+    fn admit(&mut self, length: usize) -> bool {
+        let taken = self.shared.request_bytes;
+        if taken > 0 && taken + length > self.shared.request_bytes_max {
+            return false;
+        }
+        self.shared.request_bytes += length;
+        *self.frame_due_us = Some(self.now_us + FRAME_US_MAX + length as u64 * 1_000_000 / FRAME_BYTES_PER_S);
+        true
+    }
+
+    fn frame(&mut self, frame: bytes::Bytes) -> bool {
+        *self.frame_due_us = None;
+        *self.active_us = self.now_us;
+        // From here on the connection itself counts the bytes.
+        let before = self.protocol.bytes_in_flight();
+        self.shared.request_bytes -= frame.len();
+        let received = self.protocol.receive(frame);
+        self.shared.request_bytes += self.protocol.bytes_in_flight() - before;
+        match received {
+            Ok(Received::Request { ticket, header, request }) => {
+                *self.produces |= matches!(request, Request::Produce(_));
+                self.inputs.push_back(Input::Request(Incoming {
+                    connection: self.connection,
+                    ticket,
+                    header,
+                    listener: self.listener,
+                    host: self.host.to_owned(),
+                    request,
+                }));
+                true
+            }
+            Ok(Received::Answered) => {
+                self.answered = true;
+                true
+            }
+            Err(refusal) => {
+                self.refusal = Some(refusal.to_string());
+                false
+            }
+        }
+    }
+}
+
+fn queue(ready: &mut VecDeque<ConnectionId>, peer: &mut Peer) {
+    if !std::mem::replace(&mut peer.queued, true) {
+        ready.push_back(peer.id);
+    }
+}
+
+fn await_writable(peer: &mut Peer, ring: &mut Ring) {
+    if !std::mem::replace(&mut peer.awaits_writable, true) {
+        ring.await_writable(peer.socket.as_raw_fd(), peer.id);
+    }
+}
+
+/// Connections end by a reset or in the middle of something every day.
+fn farewell_of(error: ReadError) -> Farewell {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), ConnectionReset | BrokenPipe | ConnectionAborted | UnexpectedEof)
+    match error {
+        ReadError::Io(error)
+            if matches!(error.kind(), ConnectionReset | BrokenPipe | ConnectionAborted | UnexpectedEof) =>
+        {
+            Farewell::Silent
+        }
+        error => Farewell::Because(error.to_string()),
+    }
 }

@@ -1,30 +1,33 @@
 //! The loop of a shard. A turn takes all that has come in, lets the shard step through it, and carries out what the
 //! shard wants done: that is all of group commit and batching.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::rc::Rc;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::Waker;
 use std::time::Duration;
 
 use net::socket::BoundListener;
-use storage::disk::Disk;
+use storage::Now;
+use storage::disk::{WalWrite, WalWriter};
+use storage::op::{DiskError, Done, FileName, Op, OpId, OpKind, Outcome};
 
-use super::alarm::Alarm;
+use super::bell::Bell;
 use super::clock::Clock;
 use super::connections::Connections;
-use super::inbox::Inbox;
+use super::disk_link::{Answer, DiskLink};
 use super::lifecycle::{Lifecycle, Phase};
 use super::mailbox::{BACKLOG_MAX, Mailbox};
+use super::ring::{Event, Ring};
+use super::watchdog::TurnClock;
 use crate::effects::Effects;
 use crate::ids::{ListenerKind, ShardId};
 use crate::letter::Letter;
 use crate::shard::Shard;
 use crate::step::Input;
 
-/// How often connections and descriptors are looked through.
-const SWEEP: Duration = Duration::from_secs(1);
+/// How often connections and descriptors are looked through, microseconds.
+const SWEEP_US: u64 = 1_000_000;
 
 /// Descriptors that were not used for so many sweeps are closed.
 const SWEEPS_UNTIL_CLOSE: u64 = 10;
@@ -43,18 +46,33 @@ pub struct Driver {
     pub shard: Shard,
     /// Letters from and to the others.
     pub mailbox: Mailbox<Letter>,
-    /// What connections and disk push.
-    pub inbox: Rc<Inbox<Input>>,
-    /// Where operations go.
-    pub disk: Rc<Disk>,
-    /// Where replies go.
-    pub connections: Rc<Connections>,
+    /// Everything that the shard waits for.
+    pub ring: Ring,
+    /// Rung by those who put something into a queue of this shard.
+    pub bell: Arc<Bell>,
+    /// Where operations go, but for blocks of the WAL.
+    pub disk: DiskLink,
+    /// Where blocks of the WAL go.
+    pub wal: WalWriter,
+    /// Where requests come from and replies go.
+    pub connections: Connections,
     /// The clocks.
     pub clock: Clock,
     /// The agreement on start and stop.
     pub lifecycle: Arc<Lifecycle>,
     /// Where connections come from once the broker runs.
     pub listeners: Vec<(BoundListener, ListenerKind)>,
+    /// Tells the watchdog when a turn begins and ends.
+    pub turns: Arc<TurnClock>,
+    /// Blocks of the WAL that are being written.
+    pub wal_writes: BTreeMap<OpId, WalWriteInFlight>,
+}
+
+/// A block of the WAL that is being written.
+pub struct WalWriteInFlight {
+    write: WalWrite,
+    /// How the write has ended, its flush not yet.
+    written: Option<io::Result<usize>>,
 }
 
 /// Where this shard is in its life.
@@ -69,21 +87,29 @@ enum Stage {
 }
 
 impl Driver {
-    /// Runs the shard until an orderly stop is complete.
-    pub async fn run(mut self) {
-        glommio::spawn_local(sweep(self.connections.clone(), self.disk.clone())).detach();
+    /// Runs the shard until an orderly stop is complete. Fails when the ring does.
+    pub fn run(mut self) -> io::Result<()> {
+        let waker = Waker::from(self.bell.clone());
+        self.lifecycle.register(usize::from(self.id.0), &waker);
         let mut effects = Effects::default();
+        let mut events = Vec::new();
         let mut inputs = VecDeque::new();
-        let mut alarm = Alarm::default();
         let mut stage = Stage::Starting;
+        let mut sweep = Sweep { due_us: self.clock.elapsed_us() + SWEEP_US, count: 0 };
         while stage != Stage::Complete {
-            self.wait(&mut alarm, stage).await;
+            self.wait(stage, &sweep, !inputs.is_empty(), &waker, &mut events)?;
             let now = self.clock.now();
-            self.inbox.take(&mut inputs);
-            self.mailbox.take(|from, letter| inputs.push_back(Input::Letter { from, letter }));
-            for input in inputs.drain(..) {
-                self.shard.step(now, input, &mut effects);
+            self.turns.begin(now.monotonic_us);
+            for event in events.drain(..) {
+                self.take_event(event, &mut inputs);
             }
+            self.take_answers(&mut inputs);
+            self.connections.turn(&mut self.ring, &mut self.disk, &mut inputs);
+            self.mailbox.take(|from, letter| inputs.push_back(Input::Letter { from, letter }));
+            if sweep.due_us <= now.monotonic_us {
+                self.sweep(&mut sweep, now.monotonic_us, &mut inputs);
+            }
+            self.step(now, &mut inputs, &mut effects);
             if self.shard.next_timeout().is_some_and(|due_us| due_us <= now.monotonic_us) {
                 self.shard.step(now, Input::Timeout, &mut effects);
             }
@@ -93,43 +119,139 @@ impl Driver {
                 stage = next;
             }
             self.shard.end_turn(now, &mut effects);
-            self.carry_out(&mut effects);
-            // Connections get their turn however much mail there is.
-            glommio::executor().yield_now().await;
+            self.carry_out(&mut effects, &mut inputs);
+            if !inputs.is_empty() {
+                // A block that is durable already, or connections that were closed.
+                self.step(self.clock.now(), &mut inputs, &mut effects);
+                self.carry_out(&mut effects, &mut inputs);
+            }
+            self.turns.end();
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, now: Now, inputs: &mut VecDeque<Input>, effects: &mut Effects) {
+        for input in inputs.drain(..) {
+            self.shard.step(now, input, effects);
         }
     }
 
-    async fn wait(&self, alarm: &mut Alarm, stage: Stage) {
-        let mut due_us = self.shard.next_timeout();
+    /// Submits what this turn has queued in the ring, and waits until there is something to do.
+    fn wait(
+        &mut self,
+        stage: Stage,
+        sweep: &Sweep,
+        inputs_wait: bool,
+        waker: &Waker,
+        events: &mut Vec<Event>,
+    ) -> io::Result<()> {
+        let mut due_us = self.shard.next_timeout().map_or(sweep.due_us, |due_us| due_us.min(sweep.due_us));
         if matches!(stage, Stage::Draining { .. }) {
-            let look_us = self.clock.elapsed_us() + DRAIN_LOOK_US;
-            due_us = Some(due_us.map_or(look_us, |due_us| due_us.min(look_us)));
+            due_us = due_us.min(self.clock.elapsed_us() + DRAIN_LOOK_US);
         }
-        poll_fn(|context| {
-            self.lifecycle.register(usize::from(self.id.0), context.waker());
-            // Each of them remembers the task, so each is asked.
-            let mut ready = self.mailbox.has_mail(context.waker());
-            ready |= self.inbox.is_ready(context.waker());
-            ready |= alarm.is_over(due_us, &self.clock, context);
-            ready |= self.may_go_on(stage);
-            if ready { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await
+        let mut awake = inputs_wait || self.connections.has_work() || self.disk.has_answers();
+        if !awake {
+            self.bell.lie_down();
+            // Whoever fills a queue after this look rings.
+            awake = self.mailbox.has_mail(waker) || self.disk.has_answers() || self.may_go_on(stage);
+        }
+        let timeout = if awake { Duration::ZERO } else { self.clock.until(due_us) };
+        let result = self.ring.wait(timeout, events);
+        self.bell.get_up();
+        result
     }
 
-    fn carry_out(&mut self, effects: &mut Effects) {
-        for op in effects.disk.drain(..) {
-            self.disk.submit(op);
+    fn take_event(&mut self, event: Event, inputs: &mut VecDeque<Input>) {
+        match event {
+            // The queues are looked at in every turn.
+            Event::Bell => {}
+            Event::Listener(number) => self.connections.accept(number, &mut self.ring, inputs),
+            Event::Readable(connection) => self.connections.readable(connection),
+            Event::Unwatched(connection) => self.connections.unwatched(connection, &mut self.ring),
+            Event::Writable(connection) => self.connections.writable(connection),
+            Event::Written(id, result) => self.wal_written(id, result, inputs),
+            Event::Flushed(id, result) => self.wal_flushed(id, result, inputs),
         }
+    }
+
+    fn take_answers(&mut self, inputs: &mut VecDeque<Input>) {
+        while let Some(answer) = self.disk.take() {
+            match answer {
+                Answer::Done(done) => inputs.push_back(Input::Disk(done)),
+                answer => self.connections.answered(answer, &mut self.ring, &mut self.disk, inputs),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effects: &mut Effects, inputs: &mut VecDeque<Input>) {
+        for Op { id, kind } in effects.disk.drain(..) {
+            match kind {
+                OpKind::WriteWal { file, position, parts, flush } => {
+                    let prepared = self.wal.prepare(file, position, &parts, flush);
+                    self.write_wal(id, file, prepared, inputs);
+                }
+                kind => self.disk.submit(Op { id, kind }),
+            }
+        }
+        self.disk.announce();
         for (to, letter) in effects.letters.drain(..) {
             self.mailbox.send(to, letter);
         }
         self.mailbox.announce();
         for reply in effects.replies.drain(..) {
-            self.connections.reply(reply);
+            self.connections.reply(reply, &mut self.ring, inputs);
         }
+        self.connections.write_replies(&mut self.ring, &mut self.disk, inputs);
         let behind = self.shard.is_over_pressure() || self.mailbox.backlog() > BACKLOG_MAX;
         self.connections.set_producers_wait(behind);
+        self.disk.announce();
+    }
+
+    fn write_wal(
+        &mut self,
+        id: OpId,
+        file: FileName,
+        prepared: Result<WalWrite, DiskError>,
+        inputs: &mut VecDeque<Input>,
+    ) {
+        let write = match prepared {
+            Ok(write) => write,
+            Err(error) => {
+                tracing::error!(%file, "a WAL file cannot be opened: {error}");
+                return inputs.push_back(Input::Disk(Done { id, result: Err(error) }));
+            }
+        };
+        let write =
+            self.wal_writes.entry(id).insert_entry(WalWriteInFlight { write, written: None }).into_mut();
+        // SAFETY: the map keeps it until both of its events have come, and the driver ends when none is in flight.
+        unsafe { self.ring.write_wal(id, &write.write) };
+    }
+
+    fn wal_written(&mut self, id: OpId, result: i32, inputs: &mut VecDeque<Input>) {
+        let write = self.wal_writes.get_mut(&id).expect("a block that ends has begun");
+        write.written = Some(to_result(result));
+        if !write.write.flush() {
+            self.wal_flushed(id, 0, inputs);
+        }
+    }
+
+    /// The end of a block; if its write has failed, the flush is only told to have been cancelled.
+    fn wal_flushed(&mut self, id: OpId, result: i32, inputs: &mut VecDeque<Input>) {
+        let write = self.wal_writes.remove(&id).expect("a block ends once");
+        let WalWriteInFlight { write, written } = write;
+        let written = written.expect("a flush follows its write");
+        let result = self.wal.finish(write, written, to_result(result).map(|_| ()));
+        inputs.push_back(Input::Disk(Done { id, result: result.map(|()| Outcome::Unit) }));
+    }
+
+    fn sweep(&mut self, sweep: &mut Sweep, now_us: u64, inputs: &mut VecDeque<Input>) {
+        sweep.due_us = now_us + SWEEP_US;
+        sweep.count += 1;
+        self.connections.sweep(&mut self.ring, inputs);
+        if sweep.count.is_multiple_of(SWEEPS_UNTIL_CLOSE) {
+            self.connections.close_files();
+            self.disk.close_idle_files();
+        }
     }
 
     fn may_go_on(&self, stage: Stage) -> bool {
@@ -138,7 +260,9 @@ impl Driver {
             Stage::Running => self.lifecycle.phase() >= Phase::Draining,
             Stage::Drained => self.lifecycle.phase() >= Phase::Flushing,
             // The end of a turn may be what completes it.
-            Stage::Flushing => self.shard.is_stopped() && self.disk.in_flight() == 0,
+            Stage::Flushing => {
+                self.shard.is_stopped() && self.disk.ops_in_flight() == 0 && self.wal_writes.is_empty()
+            }
             Stage::Draining { .. } | Stage::Complete => false,
         }
     }
@@ -148,7 +272,7 @@ impl Driver {
         match stage {
             Stage::Starting if self.may_go_on(stage) => {
                 for (listener, kind) in self.listeners.drain(..) {
-                    self.connections.listen(listener, kind);
+                    self.connections.listen(listener, kind, &mut self.ring);
                 }
                 Stage::Running
             }
@@ -174,14 +298,13 @@ impl Driver {
     }
 }
 
-async fn sweep(connections: Rc<Connections>, disk: Rc<Disk>) {
-    let mut sweeps = 0u64;
-    loop {
-        glommio::timer::sleep(SWEEP).await;
-        sweeps += 1;
-        connections.sweep();
-        if sweeps.is_multiple_of(SWEEPS_UNTIL_CLOSE) {
-            disk.close_idle_files();
-        }
-    }
+/// When the next look through connections and descriptors is due.
+struct Sweep {
+    due_us: u64,
+    count: u64,
+}
+
+/// What the kernel says of an entry: a number, or an error below zero.
+fn to_result(result: i32) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }

@@ -1,18 +1,21 @@
-//! The shell: what runs shards and the controller on a machine. The only part of the broker that knows glommio,
+//! The shell: what runs shards and the controller on a machine. The only part of the broker that knows io_uring, glommio,
 //! clocks, threads, sockets and files.
 //!
-//! One executor per core, pinned, with a shard and its connections; one unpinned executor with the controller; the
-//! watchdog thread; and the main thread, which starts them, waits for signals and ends the process.
+//! One thread per core, pinned, with a shard, its connections and its WAL on one ring; for each an unpinned glommio
+//! executor that does all else with files; one such executor with the controller; the watchdog thread; and the main
+//! thread, which starts them, waits for signals and ends the process.
 
 #![allow(clippy::disallowed_methods, reason = "clocks, threads and files belong here")]
 #![allow(unsafe_code, reason = "system calls that nobody wraps; each use is proven where it stands")]
 
 mod addresses;
 mod alarm;
+mod bell;
 mod clock;
 mod connections;
 mod control;
 mod cores;
+mod disk_link;
 mod driver;
 mod file_sender;
 mod host;
@@ -20,7 +23,8 @@ mod inbox;
 mod lifecycle;
 mod mailbox;
 mod meta_disk;
-mod signal;
+mod ring;
+mod sendfile;
 mod signals;
 mod start;
 mod watchdog;
@@ -31,7 +35,6 @@ use std::time::Duration;
 use storage::disk::SyncMethod;
 
 pub use cores::{CoreList, SHARDS_MAX};
-pub use file_sender::FetchMethod;
 pub use start::run;
 
 /// What the command line says. `None` leaves it to the config file, or to a default.
@@ -53,8 +56,6 @@ pub struct Options {
     pub allow_buffered_io: bool,
     /// How a WAL block is made durable.
     pub sync_method: SyncMethod,
-    /// How file ranges leave.
-    pub fetch_method: FetchMethod,
 }
 
 /// Why the broker does not start, or did not stop as it should. The text names the remedy.

@@ -3,38 +3,40 @@
 //! Everything that can refuse does so before the first executor starts. A panic anywhere ends the process at once: half
 //! a broker is worse than none, and a restart recovers in moments.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use core_affinity::CoreId;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use net::socket::BoundListener;
-use storage::disk::{DataDirectory, DirectoryOptions, DirectorySource, Disk, DiskOptions};
+use storage::disk::{DataDirectory, DirectoryOptions, DirectorySource, SyncMethod, WalWriter};
 use storage::recovery::{Recovered, recover_volume};
 use storage::{Store, StoreConfig};
 
 use super::addresses::{self, Addresses};
+use super::bell::Bell;
 use super::clock::Clock;
 use super::connections::{Connections, ConnectionsOptions};
 use super::control::{self, Control};
 use super::cores::CoreList;
+use super::disk_link::{self, DiskLink};
 use super::driver::Driver;
 use super::host::{self, Host};
-use super::inbox::Inbox;
 use super::lifecycle::Lifecycle;
 use super::mailbox::{Mailbox, mesh};
 use super::meta_disk::MetaDisk;
+use super::ring::Ring;
 use super::signals::StopSignals;
-use super::watchdog::{self, Pulse};
+use super::watchdog::{self, Pulse, TurnClock};
 use super::{Options, StartError};
 use crate::config::BrokerConfig;
 use crate::ids::{ListenerKind, ShardId};
 use crate::letter::Letter;
 use crate::placement::shard_of;
 use crate::shard::Shard;
-use crate::step::Input;
 
 /// The exit code after a panic or a failure of an executor.
 const EXIT_BROKEN: i32 = 70;
@@ -45,7 +47,7 @@ const EXIT_AT_ONCE: i32 = 130;
 /// The data directory where neither command line nor config file name one.
 const DATA: &str = "data";
 
-/// Helper threads of a shard: opens, reads, removals, sends of cold ranges.
+/// Helper threads of a disk executor: opens, reads, removals, sends of cold ranges.
 const HELPER_THREADS: usize = 4;
 
 /// Of the descriptors that the process may have, so many percent are for files; the rest are connections.
@@ -140,9 +142,11 @@ impl Started {
         let mut mailboxes = mesh::<Letter>(shards);
         let control_mailbox = mailboxes.pop().expect("the controller's mailbox is the last");
         let mut pulses: Vec<Arc<Pulse>> =
-            (0..shards).map(|shard| Pulse::new(format!("shard-{shard}"))).collect();
+            (0..shards).map(|shard| Pulse::new(format!("disk-{shard}"))).collect();
         pulses.push(Pulse::new("control"));
-        watchdog::start(clock, pulses.clone())
+        let turns: Vec<Arc<TurnClock>> =
+            (0..shards).map(|shard| TurnClock::new(format!("shard-{shard}"))).collect();
+        watchdog::start(clock, pulses.clone(), turns.clone())
             .map_err(|error| StartError(format!("the watchdog thread does not start: {error}")))?;
 
         let mut shared: Vec<_> = addresses.shared.into_iter().map(Vec::into_iter).collect();
@@ -161,23 +165,27 @@ impl Started {
                 recovered,
                 mailbox,
                 listeners,
-                disk: DiskOptions { sync_method: options.sync_method, files_max: files_max(host, shards) },
+                sync_method: options.sync_method,
                 connections: ConnectionsOptions {
                     connections_max: connections_max(host, shards),
                     request_bytes_max: request_bytes_max(shards),
                     frame_bytes_max: config.socket_request_max_bytes as usize,
                     idle_ms_max: config.connections_max_idle_ms,
-                    fetch_method: options.fetch_method,
                 },
                 clock,
                 lifecycle: lifecycle.clone(),
-                pulse: pulses[index].clone(),
+                turns: turns[index].clone(),
             };
-            let name = format!("shard-{index}");
-            let place = Placement::Fixed(cores.ids()[index]);
-            start_executor(name, place, HELPER_THREADS, host, reporter.clone(), move |reporter| {
-                parts.run(reporter)
+            let bell = Bell::new().map_err(|error| {
+                StartError(format!("a shard gets no eventfd ({error}): raise `ulimit -n`"))
             })?;
+            let (disk, server) = disk_link::link(bell.clone().into());
+            let (directory, pulse) = (directory.clone(), pulses[index].clone());
+            let files_max = files_max(host, shards);
+            start_executor(format!("disk-{index}"), HELPER_THREADS, host, reporter.clone(), move |_| {
+                server.serve(directory, files_max, pulse, clock)
+            })?;
+            start_shard(parts, cores.ids()[index], bell, disk, reporter.clone())?;
         }
         let control = Control {
             controller,
@@ -188,9 +196,7 @@ impl Started {
             lifecycle: lifecycle.clone(),
             pulse: pulses[shards].clone(),
         };
-        start_executor("control".into(), Placement::Unbound, 2, host, reporter, move |reporter| {
-            control.run(reporter)
-        })?;
+        start_executor("control".into(), 2, host, reporter, move |reporter| control.run(reporter))?;
         Ok(Started { directory, lifecycle, reports, shards, text: addresses.text })
     }
 
@@ -261,20 +267,16 @@ struct ShardParts {
     recovered: Recovered,
     mailbox: Mailbox<Letter>,
     listeners: Vec<(BoundListener, ListenerKind)>,
-    disk: DiskOptions,
+    sync_method: SyncMethod,
     connections: ConnectionsOptions,
     clock: Clock,
     lifecycle: Arc<Lifecycle>,
-    pulse: Arc<Pulse>,
+    turns: Arc<TurnClock>,
 }
 
 impl ShardParts {
-    async fn run(self, reporter: Sender<Report>) {
-        glommio::spawn_local(self.pulse.beat(self.clock)).detach();
-        let inbox = Rc::new(Inbox::new());
-        let answers = inbox.clone();
-        let disk = Disk::new(&self.directory, self.disk, move |done| answers.push(Input::Disk(done)));
-        let connections = Connections::new(self.connections, self.clock, disk.clone(), inbox.clone());
+    /// Runs the shard on this thread until an orderly stop is complete.
+    fn run(self, bell: Arc<Bell>, disk: DiskLink) -> std::io::Result<()> {
         let store_config = StoreConfig {
             producer_id_expiration_ms: self.config.producer_id_expiration_ms,
             retention_check_interval_us: (self.config.log_retention_check_interval_ms.max(1) as u64)
@@ -286,52 +288,89 @@ impl ShardParts {
             id: self.id,
             shard: Shard::new(self.id, self.shards, self.config, store),
             mailbox: self.mailbox,
-            inbox,
+            ring: Ring::new(bell.descriptor())?,
+            bell,
             disk,
-            connections,
+            wal: WalWriter::new(&self.directory, self.sync_method),
+            connections: Connections::new(self.connections, self.clock),
             clock: self.clock,
             lifecycle: self.lifecycle,
             listeners: self.listeners,
+            turns: self.turns,
+            wal_writes: BTreeMap::new(),
         };
-        driver.run().await;
-        report(&reporter, Report::Stopped(self.id));
-        // The connections of this shard stay as they are until the process ends, a moment from now.
-        std::future::pending::<()>().await
+        driver.run()
     }
+}
+
+/// Starts a thread that runs a shard, pinned to a core. A shard that fails is reported, and one that has stopped.
+fn start_shard(
+    parts: ShardParts,
+    core: usize,
+    bell: Arc<Bell>,
+    disk: DiskLink,
+    reporter: Sender<Report>,
+) -> Result<(), StartError> {
+    let id = parts.id;
+    let run = move || {
+        if !core_affinity::set_for_current(CoreId { id: core }) {
+            let why = format!("shard {id} cannot be pinned to core {core}: choose others with --cores");
+            return report(&reporter, Report::Failed(why));
+        }
+        wake_on_time();
+        match parts.run(bell, disk) {
+            Ok(()) => report(&reporter, Report::Stopped(id)),
+            Err(error) => report(
+                &reporter,
+                Report::Failed(format!(
+                    "the ring of shard {id} fails: {error}: check `ulimit -l`, `ulimit -n`, and that io_uring is allowed"
+                )),
+            ),
+        }
+    };
+    start_thread(format!("shard-{}", id.0), run)
+}
+
+/// Lets the timers of this thread fire when they are due and not up to 50 µs later, as is the default.
+fn wake_on_time() {
+    // SAFETY: takes two numbers. What a kernel refuses here costs some microseconds.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_000 as libc::c_ulong) };
 }
 
 /// Starts a thread with an executor that runs `main`. An executor that does not start, or ends, is reported.
 fn start_executor<F: Future<Output = ()> + 'static>(
     name: String,
-    placement: Placement,
     helpers: usize,
     host: Host,
     reporter: Sender<Report>,
     main: impl FnOnce(Sender<Report>) -> F + Send + 'static,
 ) -> Result<(), StartError> {
-    let thread = name.clone();
-    std::thread::Builder::new()
-        .name(thread)
-        .spawn(move || {
-            let executor = LocalExecutorBuilder::new(placement)
-                .name(&name)
-                .io_memory(host.io_memory)
-                .blocking_thread_pool_placement(PoolPlacement::Unbound(helpers))
-                .make();
-            match executor {
-                Ok(executor) => {
-                    executor.run(main(reporter.clone()));
-                    report(&reporter, Report::Failed(format!("executor {name} has ended")));
-                }
-                Err(error) => report(
-                    &reporter,
-                    Report::Failed(format!(
-                        "executor {name} does not start: {error}: check `ulimit -l`, `ulimit -n`, and that io_uring \
-                         is allowed"
-                    )),
-                ),
+    start_thread(name.clone(), move || {
+        let executor = LocalExecutorBuilder::new(Placement::Unbound)
+            .name(&name)
+            .io_memory(host.io_memory)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(helpers))
+            .make();
+        match executor {
+            Ok(executor) => {
+                executor.run(main(reporter.clone()));
+                report(&reporter, Report::Failed(format!("executor {name} has ended")));
             }
-        })
+            Err(error) => report(
+                &reporter,
+                Report::Failed(format!(
+                    "executor {name} does not start: {error}: check `ulimit -l`, `ulimit -n`, and that io_uring \
+                     is allowed"
+                )),
+            ),
+        }
+    })
+}
+
+fn start_thread(name: String, main: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(main)
         .map(|_| ())
         .map_err(|error| StartError(format!("a thread does not start ({error}): check `ulimit -u`")))
 }

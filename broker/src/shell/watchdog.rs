@@ -1,4 +1,4 @@
-//! Keeps executors from sleeping with work to do.
+//! Keeps executors from sleeping with work to do, and watches how long the turns of shards take.
 //!
 //! glommio can park with runnable tasks: an executor that was preempted before it ran anything reports "nothing ran"
 //! and sleeps until something from outside wakes it. Nothing that lives inside the executor cures that. So one plain
@@ -50,19 +50,59 @@ impl Pulse {
     }
 }
 
-/// Starts the thread. It lives as long as the process.
-pub fn start(clock: Clock, pulses: Vec<Arc<Pulse>>) -> std::io::Result<()> {
-    std::thread::Builder::new().name("watchdog".into()).spawn(move || watch(clock, &pulses)).map(|_| ())
+/// When the turn began that a shard is at.
+#[derive(Debug)]
+pub struct TurnClock {
+    name: String,
+    /// Zero between turns.
+    begun_us: AtomicU64,
 }
 
-fn watch(clock: Clock, pulses: &[Arc<Pulse>]) {
+impl TurnClock {
+    /// For the shard named `name`.
+    pub fn new(name: impl Into<String>) -> Arc<TurnClock> {
+        Arc::new(TurnClock { name: name.into(), begun_us: AtomicU64::new(0) })
+    }
+
+    /// A turn begins.
+    pub fn begin(&self, now_us: u64) {
+        self.begun_us.store(now_us.max(1), Ordering::Relaxed);
+    }
+
+    /// It has ended: the shard waits for something to do.
+    pub fn end(&self) {
+        self.begun_us.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Starts the thread. It lives as long as the process.
+pub fn start(clock: Clock, pulses: Vec<Arc<Pulse>>, turns: Vec<Arc<TurnClock>>) -> std::io::Result<()> {
+    let watch = move || watch(clock, &pulses, &turns);
+    std::thread::Builder::new().name("watchdog".into()).spawn(watch).map(|_| ())
+}
+
+fn watch(clock: Clock, pulses: &[Arc<Pulse>], turns: &[Arc<TurnClock>]) {
     let mut alarmed = vec![false; pulses.len()];
+    let mut reported_us = vec![0; turns.len()];
     let mut woken_us = clock.elapsed_us();
     loop {
         std::thread::sleep(TICK);
         let now_us = clock.elapsed_us();
         let late = now_us - woken_us > u64::from(STALLED_TICKS) * TICK.as_micros() as u64;
         woken_us = now_us;
+        for (turn, reported_us) in turns.iter().zip(&mut reported_us) {
+            let begun_us = turn.begun_us.load(Ordering::Relaxed);
+            let length_us = now_us.saturating_sub(begun_us);
+            let long = begun_us > 0 && length_us > ALARM_AFTER.as_micros() as u64;
+            if long && !late && *reported_us != begun_us {
+                *reported_us = begun_us;
+                tracing::error!(
+                    shard = turn.name,
+                    turn_ms = length_us / 1000,
+                    "a turn of a shard does not end, or its core is taken"
+                );
+            }
+        }
         for (pulse, alarmed) in pulses.iter().zip(&mut alarmed) {
             let Some(waker) = pulse.waker.get() else { continue };
             waker.wake_by_ref();

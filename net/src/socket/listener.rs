@@ -2,12 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-
-use super::stream::{FrameReader, FrameWriter, split};
 
 /// Connections that may wait to be accepted, on each shard.
 const BACKLOG: i32 = 1024;
@@ -41,7 +39,7 @@ impl std::error::Error for BindError {
     }
 }
 
-/// A socket that listens already and waits for its executor. It can move between threads.
+/// A socket that listens and does not block.
 #[derive(Debug)]
 pub struct BoundListener(TcpListener);
 
@@ -84,38 +82,22 @@ impl BoundListener {
         self.0.local_addr()
     }
 
-    /// The plain socket, which does not block.
-    pub fn into_std(self) -> TcpListener {
-        self.0
-    }
-
-    /// Hands the socket to the executor of this thread.
-    pub fn into_listener(self) -> Listener {
-        // SAFETY: the descriptor is open, a listening socket, and owned by nobody else from here on.
-        #[allow(unsafe_code, reason = "glommio takes a socket that is bound already only this way")]
-        let listener = unsafe { glommio::net::TcpListener::from_raw_fd(self.0.into_raw_fd()) };
-        Listener(listener)
+    /// Takes a connection that waits; `None` where none does. Its socket does not block and does not hold back small
+    /// writes.
+    pub fn accept(&self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        let (socket, peer) = match self.0.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        Ok(Some((socket, peer)))
     }
 }
 
-/// A listening socket on an executor.
-#[derive(Debug)]
-pub struct Listener(glommio::net::TcpListener);
-
-impl Listener {
-    /// Waits for a connection. Frames of more than `frame_bytes_max` bytes will be refused on it.
-    pub async fn accept(&self, frame_bytes_max: usize) -> io::Result<(FrameReader, FrameWriter, SocketAddr)> {
-        let stream = self.0.accept().await?;
-        let peer = stream.peer_addr()?;
-        stream.set_nodelay(true)?;
-        // For those who write to the descriptor themselves: sendfile(2) has no flag for it.
-        SockRef::from(&super::stream::Borrow(&stream)).set_nonblocking(true)?;
-        let (reader, writer) = split(stream, frame_bytes_max);
-        Ok((reader, writer, peer))
-    }
-
-    /// The address that is listened on.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.0.local_addr()?)
+impl AsRawFd for BoundListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }

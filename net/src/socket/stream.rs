@@ -1,33 +1,21 @@
-//! A connection as a stream of frames in and of parts out.
-//!
-//! The two halves belong to one executor and may be driven by two tasks: each borrows the socket for the time of
-//! one poll only.
+//! A connection as a stream of frames in and of parts out, over a socket that does not block.
 
-use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
-use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::TcpStream;
 
-use bytes::{Bytes, BytesMut};
-use futures_lite::{AsyncBufRead, AsyncRead, AsyncWrite};
-use glommio::io::PollableFd;
-use glommio::net::{Preallocated, TcpStream};
+use bytes::Bytes;
 
 use crate::connection::{OutgoingResponse, Ticket};
 use crate::frame::{FrameDecoder, FrameError};
-use crate::limits::READ_BUFFER_BYTES;
 use crate::wire::{FRAME_PREFIX_BYTES, Part};
 
 /// Memory parts that go into one write.
-const WRITE_PARTS_MAX: usize = 256;
+const WRITE_PARTS_MAX: usize = 128;
 
-type Socket = Rc<RefCell<TcpStream<Preallocated>>>;
+/// What one pass reads at most before others get their turn, bytes; a frame that is longer is still one pass.
+const PASS_BYTES_MAX: usize = 1 << 20;
 
 /// Why no frame could be read.
 #[derive(Debug)]
@@ -61,203 +49,265 @@ impl From<FrameError> for ReadError {
     }
 }
 
-pub(super) fn split(stream: TcpStream, frame_bytes_max: usize) -> (FrameReader, FrameWriter) {
-    let socket = Rc::new(RefCell::new(stream.buffered_with(Preallocated::new(READ_BUFFER_BYTES))));
-    let reader = FrameReader {
-        socket: Rc::clone(&socket),
-        decoder: FrameDecoder::new(frame_bytes_max),
-        next_length: None,
-    };
-    (reader, FrameWriter { socket, pollable: None })
+/// Who takes the frames of a connection, and says how many it can take.
+pub trait FrameHost {
+    /// Whether another frame may be begun.
+    fn may_begin(&mut self) -> bool;
+    /// Sets memory aside for a frame of that length, or says that there is none now.
+    fn admit(&mut self, length: usize) -> bool;
+    /// Takes a frame that was admitted. False ends the pass: no more of this connection is wanted.
+    fn frame(&mut self, frame: Bytes) -> bool;
+}
+
+/// How a pass over a socket ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// The socket has no more; it will be readable again.
+    Drained,
+    /// The host takes no more for now. Bytes may be waiting here or in the socket: call again when it does.
+    Stopped,
+    /// Enough for one pass; there may be more at once.
+    Paused,
+    /// The peer has closed the connection between frames.
+    Closed,
 }
 
 /// The reading half.
 #[derive(Debug)]
 pub struct FrameReader {
-    socket: Socket,
     decoder: FrameDecoder,
-    /// The length of the frame that is being read, once its prefix has been taken off.
-    next_length: Option<usize>,
+    state: State,
+    /// Bytes that were read and that the host did not take.
+    held: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum State {
+    Prefix { bytes: [u8; FRAME_PREFIX_BYTES], filled: usize },
+    Admitting { length: usize },
+    Body { frame: Vec<u8>, length: usize },
+}
+
+const BETWEEN_FRAMES: State = State::Prefix { bytes: [0; FRAME_PREFIX_BYTES], filled: 0 };
+
+/// How far the bytes at hand were taken in.
+enum TakenIn {
+    All,
+    UpTo(usize),
 }
 
 impl FrameReader {
+    /// A reader that refuses frames of more than `frame_bytes_max` bytes.
+    pub fn new(frame_bytes_max: usize) -> FrameReader {
+        FrameReader { decoder: FrameDecoder::new(frame_bytes_max), state: BETWEEN_FRAMES, held: Vec::new() }
+    }
+
     /// Changes the limit on frames, once the peer has proven who it is.
     pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
         self.decoder.set_limit(frame_bytes_max);
     }
 
-    /// Waits for the length of the next frame, so that memory can be set aside before the frame is read.
-    /// `None` where the peer has closed the connection between frames.
-    pub async fn frame_length(&mut self) -> Result<Option<usize>, ReadError> {
-        if self.next_length.is_some() {
-            return Ok(self.next_length);
-        }
-        let mut prefix = [0; FRAME_PREFIX_BYTES];
-        let mut filled = 0;
-        while filled < FRAME_PREFIX_BYTES {
-            match self.read(&mut prefix[filled..]).await? {
-                0 if filled == 0 => return Ok(None),
-                0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                count => filled += count,
-            }
-        }
-        self.next_length = self.decoder.frame_length(&prefix)?;
-        Ok(self.next_length)
-    }
-
-    /// Reads the next frame into an allocation of its own size. `None` as with [`Self::frame_length`].
-    ///
-    /// Dropped before it is done, it leaves the reader inside the frame: nothing more can be read then.
-    pub async fn frame(&mut self) -> Result<Option<Bytes>, ReadError> {
-        let Some(length) = self.frame_length().await? else { return Ok(None) };
-        self.next_length = None;
-        match self.buffered_frame(length).await? {
-            Some(frame) => Ok(Some(frame)),
-            None => Ok(Some(self.large_frame(length).await?)),
+    /// The length of the frame that was admitted and is not complete.
+    pub fn admitted(&self) -> Option<usize> {
+        match self.state {
+            State::Body { length, .. } => Some(length),
+            State::Prefix { .. } | State::Admitting { .. } => None,
         }
     }
 
-    /// The frame, read into its place as far as it is not in the read buffer.
-    async fn large_frame(&mut self, length: usize) -> io::Result<Bytes> {
-        let mut frame = BytesMut::zeroed(length);
-        let mut filled = 0;
-        while filled < length {
-            // Only the end of it may bring the beginning of the next frame along.
-            match self.read(&mut frame[filled..]).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => filled += count,
-            }
-        }
-        Ok(frame.freeze())
-    }
-
-    /// The frame, if all of it is in the read buffer.
-    async fn buffered_frame(&mut self, length: usize) -> io::Result<Option<Bytes>> {
-        if length == 0 {
-            return Ok(Some(Bytes::new()));
-        }
-        if length > READ_BUFFER_BYTES {
-            return Ok(None);
-        }
-        poll_fn(|cx| {
-            let mut socket = self.socket.borrow_mut();
-            let mut socket = Pin::new(&mut *socket);
-            let buffered = ready!(socket.as_mut().poll_fill_buf(cx))?;
-            let Some(frame) = buffered.get(..length) else { return Poll::Ready(Ok(None)) };
-            let frame = Bytes::copy_from_slice(frame);
-            socket.consume(length);
-            Poll::Ready(Ok(Some(frame)))
-        })
-        .await
-    }
-
-    async fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| Pin::new(&mut *self.socket.borrow_mut()).poll_read(cx, into)).await
-    }
-}
-
-/// Sends file ranges, for [`FrameWriter::write`]; how is for the host of the connection to know.
-pub trait SendFileRange {
-    /// Sends all `length` bytes of range `slot` of the response with this ticket.
-    fn send_file_range(
+    /// Reads what the socket has and gives its frames to the host, each in an allocation of its own. `scratch` is for
+    /// the time of the call only, and may serve many connections; it is not empty.
+    pub fn pass(
         &mut self,
-        writer: &mut FrameWriter,
-        ticket: Ticket,
-        slot: u32,
-        length: u32,
-    ) -> impl Future<Output = io::Result<()>>;
+        socket: &TcpStream,
+        scratch: &mut [u8],
+        host: &mut impl FrameHost,
+    ) -> Result<Pass, ReadError> {
+        let held = std::mem::take(&mut self.held);
+        if let TakenIn::UpTo(taken) = self.take_in(&held, host)? {
+            self.held = held[taken..].to_vec();
+            return Ok(Pass::Stopped);
+        }
+        let mut passed = 0;
+        while passed < PASS_BYTES_MAX {
+            if let State::Body { frame, length } = &mut self.state {
+                let before = frame.len();
+                let missing = *length - before;
+                match Read::take(socket, missing as u64).read_to_end(frame) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Pass::Drained),
+                    Err(error) => return Err(error.into()),
+                    Ok(count) if count < missing && frame.len() < *length => {
+                        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                    }
+                    Ok(count) => passed += count,
+                }
+                let frame = Bytes::from(std::mem::take(frame));
+                self.state = BETWEEN_FRAMES;
+                if !host.frame(frame) {
+                    return Ok(Pass::Stopped);
+                }
+            } else {
+                if matches!(self.state, State::Prefix { filled: 0, .. }) && !host.may_begin() {
+                    return Ok(Pass::Stopped);
+                }
+                let count = match (&mut &*socket).read(scratch) {
+                    Ok(0) if matches!(self.state, State::Prefix { filled: 0, .. }) => {
+                        return Ok(Pass::Closed);
+                    }
+                    Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                    Ok(count) => count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Pass::Drained),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                passed += count;
+                if let TakenIn::UpTo(taken) = self.take_in(&scratch[..count], host)? {
+                    self.held = scratch[taken..count].to_vec();
+                    return Ok(Pass::Stopped);
+                }
+                if count < scratch.len() {
+                    // All that there was: what comes now makes the socket ready again.
+                    return Ok(Pass::Drained);
+                }
+            }
+        }
+        Ok(Pass::Paused)
+    }
+
+    fn take_in(&mut self, bytes: &[u8], host: &mut impl FrameHost) -> Result<TakenIn, FrameError> {
+        let mut taken = 0;
+        loop {
+            match &mut self.state {
+                State::Prefix { bytes: prefix, filled } => {
+                    if *filled == 0 && (taken == bytes.len() || !host.may_begin()) {
+                        return Ok(if taken == bytes.len() { TakenIn::All } else { TakenIn::UpTo(taken) });
+                    }
+                    let count = (FRAME_PREFIX_BYTES - *filled).min(bytes.len() - taken);
+                    prefix[*filled..*filled + count].copy_from_slice(&bytes[taken..taken + count]);
+                    *filled += count;
+                    taken += count;
+                    if *filled < FRAME_PREFIX_BYTES {
+                        return Ok(TakenIn::All);
+                    }
+                    let length = self.decoder.frame_length(prefix)?.expect("the prefix is complete");
+                    self.state = State::Admitting { length };
+                }
+                State::Admitting { length } => {
+                    let length = *length;
+                    if !host.admit(length) {
+                        return Ok(TakenIn::UpTo(taken));
+                    }
+                    let here = &bytes[taken..];
+                    if here.len() < length {
+                        let mut frame = Vec::with_capacity(length);
+                        frame.extend_from_slice(here);
+                        self.state = State::Body { frame, length };
+                        return Ok(TakenIn::All);
+                    }
+                    taken += length;
+                    self.state = BETWEEN_FRAMES;
+                    if !host.frame(Bytes::copy_from_slice(&here[..length])) {
+                        return Ok(TakenIn::UpTo(taken));
+                    }
+                }
+                State::Body { frame, length } => {
+                    assert!(
+                        bytes.is_empty() && frame.len() < *length,
+                        "the rest of a body is read into its place"
+                    );
+                    return Ok(TakenIn::All);
+                }
+            }
+        }
+    }
 }
 
-/// The writing half.
-#[derive(Debug)]
+/// The writing half: responses in the order in which they were pushed.
+#[derive(Debug, Default)]
 pub struct FrameWriter {
-    socket: Socket,
-    /// A descriptor of the socket for those who write to it themselves.
-    pollable: Option<PollableFd<Arc<OwnedFd>>>,
+    parts: VecDeque<(Ticket, Part)>,
+    /// Bytes of the first part that are written, where it is memory.
+    written: usize,
+}
+
+/// How far a write came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Everything.
+    All,
+    /// The socket takes no more; it will be writable again.
+    Blocked,
+    /// As far as a file range, which is for the caller to send: [`FrameWriter::file_sent`] goes on behind it.
+    File {
+        /// Whose response it belongs to.
+        ticket: Ticket,
+        /// Which of its ranges.
+        slot: u32,
+        /// Its bytes.
+        length: u32,
+    },
 }
 
 impl FrameWriter {
-    /// Writes responses in order. Neighbouring parts in memory go out together, of several responses too.
-    pub async fn write(
-        &mut self,
-        responses: &[OutgoingResponse],
-        files: &mut impl SendFileRange,
-    ) -> io::Result<()> {
-        let mut gathered = Vec::with_capacity(WRITE_PARTS_MAX.min(2 * responses.len()));
-        for OutgoingResponse { ticket, parts } in responses {
-            for part in parts {
-                match part {
-                    Part::Bytes(bytes) => gathered.push(IoSlice::new(bytes)),
-                    Part::File { slot, length } => {
-                        self.write_slices(&mut gathered).await?;
-                        files.send_file_range(self, *ticket, *slot, *length).await?;
-                    }
+    /// Puts a response behind those before. The caller bounds how many.
+    pub fn push(&mut self, response: OutgoingResponse) {
+        let OutgoingResponse { ticket, parts } = response;
+        // An empty part would look like a socket that takes nothing.
+        let parts = parts.into_iter().filter(|part| !matches!(part, Part::Bytes(bytes) if bytes.is_empty()));
+        self.parts.extend(parts.map(|part| (ticket, part)));
+    }
+
+    /// Whether everything is written.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Writes as far as the socket takes it. Neighbouring parts in memory go out together, of several responses too.
+    pub fn write(&mut self, socket: &TcpStream) -> io::Result<Written> {
+        loop {
+            match self.parts.front() {
+                None => return Ok(Written::All),
+                Some(&(ticket, Part::File { slot, length })) => {
+                    return Ok(Written::File { ticket, slot, length });
                 }
-                if gathered.len() == WRITE_PARTS_MAX {
-                    self.write_slices(&mut gathered).await?;
-                }
+                Some((_, Part::Bytes(_))) => {}
+            }
+            let mut slices = [IoSlice::new(&[]); WRITE_PARTS_MAX];
+            let mut count = 0;
+            for (_, part) in self.parts.iter().take(WRITE_PARTS_MAX) {
+                let Part::Bytes(bytes) = part else { break };
+                slices[count] = IoSlice::new(if count == 0 { &bytes[self.written..] } else { bytes });
+                count += 1;
+            }
+            match (&mut &*socket).write_vectored(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Blocked),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
-        self.write_slices(&mut gathered).await
     }
 
-    /// Writes bytes.
-    pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_slices(&mut vec![IoSlice::new(bytes)]).await
+    /// The file range at the front has been sent.
+    pub fn file_sent(&mut self) {
+        let sent = self.parts.pop_front();
+        assert!(matches!(sent, Some((_, Part::File { .. }))), "a file range is at the front");
     }
 
-    async fn write_slices(&mut self, slices: &mut Vec<IoSlice<'_>>) -> io::Result<()> {
-        let mut left = &mut slices[..];
-        while !left.is_empty() {
-            let written = poll_fn(|cx| {
-                let mut socket = self.socket.borrow_mut();
-                Pin::new(&mut *socket).poll_write_vectored(cx, left)
-            })
-            .await?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+    fn advance(&mut self, mut count: usize) {
+        while count > 0 {
+            let Some((_, Part::Bytes(bytes))) = self.parts.front() else {
+                unreachable!("no more is written than there was memory")
+            };
+            let left = bytes.len() - self.written;
+            if count < left {
+                self.written += count;
+                return;
             }
-            IoSlice::advance_slices(&mut left, written);
-        }
-        slices.clear();
-        Ok(())
-    }
-
-    /// The socket, for a system call of one's own. It does not block: on `WouldBlock`, await [`Self::writable`].
-    /// The descriptor is a duplicate, and stays open as long as anybody holds it.
-    pub fn descriptor(&mut self) -> io::Result<Arc<OwnedFd>> {
-        Ok(Arc::clone(self.pollable()?.get_ref()))
-    }
-
-    /// Waits until the socket takes bytes again.
-    pub async fn writable(&mut self) -> io::Result<()> {
-        Ok(self.pollable()?.writable().await?)
-    }
-
-    fn pollable(&mut self) -> io::Result<&PollableFd<Arc<OwnedFd>>> {
-        if self.pollable.is_none() {
-            let descriptor = Borrow(&*self.socket.borrow()).as_fd().try_clone_to_owned()?;
-            self.pollable = Some(PollableFd::new(Arc::new(descriptor))?);
-        }
-        Ok(self.pollable.as_ref().expect("it was put there just now"))
-    }
-
-    /// Ends the connection in both directions; the reading half finds its end.
-    pub async fn shutdown(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.socket.borrow_mut().poll_shutdown(cx, Shutdown::Both)).await?;
-        Ok(())
-    }
-}
-
-/// A socket that only shows its raw descriptor, as one that can be borrowed.
-pub(super) struct Borrow<'a, T>(pub(super) &'a T);
-
-impl<T: AsRawFd> AsFd for Borrow<'_, T> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open as long as the socket, which is borrowed for as long as the result.
-        #[allow(unsafe_code, reason = "glommio's sockets have no AsFd")]
-        unsafe {
-            BorrowedFd::borrow_raw(self.0.as_raw_fd())
+            count -= left;
+            self.written = 0;
+            self.parts.pop_front();
         }
     }
 }

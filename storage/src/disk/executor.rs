@@ -32,20 +32,11 @@ impl std::fmt::Display for SyncMethod {
     }
 }
 
-/// How a shard uses its disk.
-#[derive(Clone, Copy, Debug)]
-pub struct DiskOptions {
-    /// How a WAL block is made durable.
-    pub sync_method: SyncMethod,
-    /// Descriptors that one shard keeps open.
-    pub files_max: usize,
-}
-
-/// The disk of one shard. Lives in the shard's executor.
+/// The disk of one shard: everything but the blocks of its WAL, which
+/// [`WalWriter`](super::WalWriter) makes ready. Lives in an executor.
 pub struct Disk {
     pub(super) root: PathBuf,
     pub(super) direct_io: bool,
-    pub(super) sync_method: SyncMethod,
     pub(super) files: Files,
     helpers: Semaphore,
     in_flight: Cell<usize>,
@@ -53,13 +44,13 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk over an open directory. `answer` is called once for every op, from a task of this executor.
-    pub fn new(directory: &DataDirectory, options: DiskOptions, answer: impl Fn(Done) + 'static) -> Rc<Disk> {
+    /// A disk over an open directory that keeps at most `files_max` descriptors open. `answer` is called once for
+    /// every op, from a task of this executor.
+    pub fn new(directory: &DataDirectory, files_max: usize, answer: impl Fn(Done) + 'static) -> Rc<Disk> {
         Rc::new(Disk {
             root: directory.root().to_path_buf(),
             direct_io: directory.direct_io(),
-            sync_method: options.sync_method,
-            files: Files::new(options.files_max),
+            files: Files::new(files_max),
             helpers: Semaphore::new(HELPER_JOBS_MAX),
             in_flight: Cell::new(0),
             answer: Box::new(answer),
@@ -93,9 +84,7 @@ impl Disk {
             OpKind::PrepareWal { file, bytes, recycle } => {
                 writer::prepare_wal(self, file, bytes, recycle).await.map(unit)
             }
-            OpKind::WriteWal { file, position, parts, flush } => {
-                writer::write_wal(self, file, position, parts, flush).await.map(unit)
-            }
+            OpKind::WriteWal { .. } => unreachable!("a shard writes its WAL by a ring of its own"),
             OpKind::WriteSegment { file, position, parts } => {
                 writer::write_segment(self, file, position, parts).await.map(unit)
             }
@@ -137,6 +126,7 @@ mod tests {
     use glommio::LocalExecutorBuilder;
 
     use super::*;
+    use crate::disk::WalWriter;
     use crate::disk::directory::DirectoryOptions;
     use crate::disk::recovery_source::DirectorySource;
     use crate::disk::test_directory::TestDirectory;
@@ -153,6 +143,7 @@ mod tests {
     /// A disk and its answers, which come one at a time here.
     struct Bench {
         disk: Rc<Disk>,
+        wal: RefCell<WalWriter>,
         answers: Rc<RefCell<VecDeque<Done>>>,
         next: Cell<u64>,
     }
@@ -170,6 +161,13 @@ mod tests {
             assert_eq!(done.id, id);
             assert!(self.answers.borrow().is_empty(), "an op is answered once");
             done.result
+        }
+
+        fn write_wal(&self, file: FileName, position: u64, parts: &[Bytes]) -> Result<(), DiskError> {
+            let mut wal = self.wal.borrow_mut();
+            let write = wal.prepare(file, position, parts, true)?;
+            let (written, flushed) = write.perform();
+            wal.finish(write, written, flushed)
         }
 
         async fn run(&self, kind: OpKind) -> Outcome {
@@ -199,10 +197,11 @@ mod tests {
             executor.run(async {
                 let answers = Rc::new(RefCell::new(VecDeque::new()));
                 let queue = answers.clone();
-                let options = DiskOptions { sync_method: SyncMethod::Fdatasync, files_max };
-                let mut disk = Disk::new(&directory, options, move |done| queue.borrow_mut().push_back(done));
+                let mut disk =
+                    Disk::new(&directory, files_max, move |done| queue.borrow_mut().push_back(done));
                 Rc::get_mut(&mut disk).expect("nobody else has it yet").direct_io &= direct_io;
-                story(Bench { disk, answers, next: Cell::new(0) }, test).await;
+                let wal = RefCell::new(WalWriter::new(&directory, SyncMethod::Fdatasync));
+                story(Bench { disk, wal, answers, next: Cell::new(0) }, test).await;
             });
         }
     }
@@ -219,7 +218,7 @@ mod tests {
             assert_eq!(std::fs::read(&path).expect("it is there"), vec![0; 3 << 20]);
             // Parts that are no blocks by themselves, over more than one write.
             let parts = vec![block(1, 300).slice(..1000), block(2, 300).slice(1000..), block(3, 1)];
-            bench.run(OpKind::WriteWal { file: wal(1), position: 8192, parts, flush: true }).await;
+            bench.write_wal(wal(1), 8192, &parts).expect("the disk is sound");
             let written = std::fs::read(&path).expect("it is there");
             assert!(written[..8192].iter().all(|byte| *byte == 0));
             assert!(written[8192..9192].iter().all(|byte| *byte == 1));
@@ -228,12 +227,9 @@ mod tests {
             bench.run(OpKind::PrepareWal { file: wal(2), bytes: 3 << 20, recycle: Some(wal(1)) }).await;
             assert!(!path.exists());
             assert_eq!(std::fs::read(test.path().join(wal(2).path())).expect("it is there"), written);
-            bench
-                .run(OpKind::WriteWal { file: wal(2), position: 0, parts: vec![block(4, 1)], flush: true })
-                .await;
+            bench.write_wal(wal(2), 0, &[block(4, 1)]).expect("the disk is sound");
             assert_eq!(bench.read(wal(2), 0, 1).await, [4][..]);
-            let gone = OpKind::WriteWal { file: wal(1), position: 0, parts: vec![block(5, 1)], flush: true };
-            let error = bench.try_do(gone).await.expect_err("it was renamed");
+            let error = bench.write_wal(wal(1), 0, &[block(5, 1)]).expect_err("it was renamed");
             assert_eq!(error.kind, DiskErrorKind::NotFound);
         });
     }

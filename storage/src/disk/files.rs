@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use glommio::io::DmaFile;
 
-use super::executor::{Disk, SyncMethod};
+use super::executor::Disk;
 use super::small_files::make_directory;
 use super::{directory::sync_directory, disk_error};
 use crate::op::{DiskError, FileName};
@@ -49,11 +49,10 @@ impl Files {
         self.open.borrow_mut().retain(|name, _| !matches(name));
     }
 
-    /// Closes what was not used since the last call. WAL files stay: the next append shall not wait for an open.
+    /// Closes what was not used since the last call.
     pub(super) fn close_idle(&self) {
         let since = self.uses_at_last_sweep.replace(self.uses.get());
-        let keeps = |name: &FileName| matches!(name, FileName::Wal { .. });
-        self.open.borrow_mut().retain(|name, file| keeps(name) || file.last_use > since);
+        self.open.borrow_mut().retain(|_, file| file.last_use > since);
     }
 
     fn get(&self, name: &FileName) -> Option<(Arc<File>, Option<Rc<DmaFile>>)> {
@@ -109,9 +108,6 @@ impl Disk {
         let buffered = self.open(name, create).await?;
         let mut options = glommio::io::OpenOptions::new();
         options.read(true).write(true);
-        if self.sync_method == SyncMethod::Dsync && matches!(name, FileName::Wal { .. }) {
-            options.custom_flags(libc::O_DSYNC);
-        }
         // By way of the open descriptor: the name may be gone meanwhile, and glommio panics if it is.
         let path = format!("/proc/self/fd/{}", buffered.as_raw_fd());
         let direct = options.dma_open(path).await.map_err(|error| disk_error(&name, error.into()))?;

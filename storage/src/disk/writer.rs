@@ -1,4 +1,4 @@
-//! Writes WAL blocks and segment chunks: gathered into aligned memory, by direct I/O.
+//! Prepares WAL files, and writes segment chunks: gathered into aligned memory, by direct I/O.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -12,7 +12,7 @@ use glommio::io::DmaFile;
 use super::aligned::AlignedBuffer;
 use super::directory::sync_directory;
 use super::disk_error;
-use super::executor::{Disk, SyncMethod};
+use super::executor::Disk;
 use super::small_files::make_directory;
 use crate::op::{BLOCK_BYTES, DiskError, FileName};
 
@@ -43,12 +43,7 @@ pub(super) async fn prepare_wal(
         sync_directory(folder)
     })
     .await
-    .map_err(|error| disk_error(&name, error))?;
-    if disk.direct_io {
-        // Now, so that the first append need not wait for it.
-        disk.open_direct(name, false).await?;
-    }
-    Ok(())
+    .map_err(|error| disk_error(&name, error))
 }
 
 /// Blocks that were written once are overwritten in half the time that merely allocated ones take.
@@ -65,25 +60,6 @@ fn fill_with_zeros(path: &Path, bytes: u64, direct_io: bool) -> io::Result<()> {
     file.sync_all()
 }
 
-pub(super) async fn write_wal(
-    disk: &Disk,
-    name: FileName,
-    position: u64,
-    parts: Vec<Bytes>,
-    flush: bool,
-) -> Result<(), DiskError> {
-    if !disk.direct_io {
-        let file = disk.open(name, false).await?;
-        return write_buffered(disk, name, file, position, parts, flush).await;
-    }
-    let file = disk.open_direct(name, false).await?;
-    write_direct(&name, &file, position, &parts).await?;
-    if flush && disk.sync_method == SyncMethod::Fdatasync {
-        file.fdatasync().await.map_err(|error| disk_error(&name, error.into()))?;
-    }
-    Ok(())
-}
-
 pub(super) async fn write_segment(
     disk: &Disk,
     name: FileName,
@@ -92,7 +68,7 @@ pub(super) async fn write_segment(
 ) -> Result<(), DiskError> {
     if !disk.direct_io {
         let file = disk.open(name, true).await?;
-        return write_buffered(disk, name, file, position, parts, false).await;
+        return write_buffered(disk, name, file, position, parts).await;
     }
     let file = disk.open_direct(name, true).await?;
     write_direct(&name, &file, position, &parts).await
@@ -149,7 +125,6 @@ async fn write_buffered(
     file: Arc<File>,
     position: u64,
     parts: Vec<Bytes>,
-    flush: bool,
 ) -> Result<(), DiskError> {
     disk.help(move || {
         let mut position = position;
@@ -157,7 +132,7 @@ async fn write_buffered(
             file.write_all_at(part, position)?;
             position += part.len() as u64;
         }
-        if flush { file.sync_data() } else { Ok(()) }
+        Ok(())
     })
     .await
     .map_err(|error| disk_error(&name, error))

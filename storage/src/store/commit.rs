@@ -1,10 +1,11 @@
 //! The shard's WAL as it is written. At most one block is in flight; what arrives meanwhile goes into the next, so
-//! commits group themselves without any timer. A block counts as durable when its write *and* every segment write
+//! commits group themselves. A block counts as durable when its write *and* every segment write
 //! of its bypassing appends are on stable storage.
 //!
 //! Files: the first of an incarnation is small, so that a start is quick; each next one is prepared ahead. No
 //! block is ever written into a file of an earlier incarnation.
 
+use super::gathering::Gathering;
 use super::{Event, OPS_RETRY_US, Purpose, Store, WAL_PENDING_BYTES_MAX};
 use crate::config::{FlushMode, mutated};
 use crate::log::Placed;
@@ -84,6 +85,7 @@ pub(super) struct Wal {
     /// Bytes of this incarnation's WAL and bypass so far.
     pub written_bytes: u64,
     wants_file: bool,
+    gathering: Gathering,
 }
 
 impl Wal {
@@ -108,6 +110,7 @@ impl Wal {
             retry_at_us: None,
             written_bytes: 0,
             wants_file: true,
+            gathering: Gathering::default(),
         }
     }
 
@@ -188,7 +191,8 @@ impl Wal {
     pub(super) fn next_timeout(&self) -> Option<u64> {
         let lazy = self.pending.iter().map(|pending| pending.lazy_until_us).min();
         let lazy = if self.in_flight.is_none() && self.has_file() { lazy.filter(|at| *at > 0) } else { None };
-        [lazy, self.vouch_at_us, self.retry_at_us].into_iter().flatten().min()
+        let gathering = if self.in_flight.is_none() { self.gathering.next_timeout() } else { None };
+        [lazy, gathering, self.vouch_at_us, self.retry_at_us].into_iter().flatten().min()
     }
 }
 
@@ -198,7 +202,10 @@ impl Store {
         let partition =
             self.partitions[slot.index()].as_mut().expect("appends go to a partition that exists");
         let lazy_until_us = match partition.log.config.flush_mode {
-            FlushMode::Durable => 0,
+            FlushMode::Durable => {
+                self.wal.gathering.appended();
+                0
+            }
             FlushMode::Interval { ms } => now.monotonic_us + u64::from(ms) * 1000,
         };
         if let Some(number) = partition.pending_entry
@@ -228,6 +235,7 @@ impl Store {
             self.wal.retry_at_us = None;
         }
         if self.wal.in_flight.is_none() && self.block_is_due(now) && self.make_room() {
+            self.wal.gathering.begun(now.monotonic_us);
             self.issue_block();
         }
         self.prepare_file();
@@ -242,7 +250,7 @@ impl Store {
         self.stopping
             || !self.checkpoint.is_idle()
             || wal.pending_bytes >= u64::from(self.config.wal_block_bytes)
-            || wal.pending.iter().any(due)
+            || (wal.gathering.may_begin(now.monotonic_us, wal.pending_bytes) && wal.pending.iter().any(due))
     }
 
     /// Whether the current file has room for the first entry; goes on to the next file if not.
@@ -463,6 +471,7 @@ impl Store {
             return;
         }
         let block = self.wal.in_flight.take().expect("it was there");
+        self.wal.gathering.ended(now.monotonic_us);
         self.wal.durable_lsn = block.lsn;
         self.wal.durable_entries = self.wal.first_pending;
         if block.content {
