@@ -56,6 +56,10 @@ const FILES_PERCENT: u64 = 60;
 /// Share of the memory that requests in flight may take, percent.
 const REQUEST_MEMORY_PERCENT: u64 = 16;
 
+/// Share of the memory that the ends of logs may take for readers that are not far behind, percent. Segments are written
+/// past the page cache, so without it a reader that is seconds behind would read from the disk.
+const TAIL_MEMORY_PERCENT: u64 = 12;
+
 /// How long an orderly stop may take before it counts as failed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -166,6 +170,7 @@ impl Started {
                 mailbox,
                 listeners,
                 sync_method: options.sync_method,
+                tail_cache_bytes: tail_cache_bytes(shards),
                 connections: ConnectionsOptions {
                     connections_max: connections_max(host, shards),
                     request_bytes_max: request_bytes_max(shards),
@@ -268,6 +273,7 @@ struct ShardParts {
     mailbox: Mailbox<Letter>,
     listeners: Vec<(BoundListener, ListenerKind)>,
     sync_method: SyncMethod,
+    tail_cache_bytes: u64,
     connections: ConnectionsOptions,
     clock: Clock,
     lifecycle: Arc<Lifecycle>,
@@ -281,6 +287,7 @@ impl ShardParts {
             producer_id_expiration_ms: self.config.producer_id_expiration_ms,
             retention_check_interval_us: (self.config.log_retention_check_interval_ms.max(1) as u64)
                 .saturating_mul(1000),
+            tail_cache_bytes: self.tail_cache_bytes,
             ..StoreConfig::default()
         };
         let store = Store::open(self.recovered, store_config, self.clock.now());
@@ -456,9 +463,18 @@ fn connections_max(host: Host, shards: usize) -> usize {
 }
 
 fn request_bytes_max(shards: usize) -> usize {
+    share_of_memory(REQUEST_MEMORY_PERCENT, shards) as usize
+}
+
+fn tail_cache_bytes(shards: usize) -> u64 {
+    share_of_memory(TAIL_MEMORY_PERCENT, shards)
+}
+
+/// What each of the shards gets of that part of the memory.
+fn share_of_memory(percent: u64, shards: usize) -> u64 {
     const LEAST: u64 = 64 << 20;
     let memory = memory_bytes().unwrap_or(4 << 30);
-    (memory * REQUEST_MEMORY_PERCENT / 100 / shards as u64).max(LEAST) as usize
+    (memory * percent / 100 / shards as u64).max(LEAST)
 }
 
 /// Memory of this machine; `None` where /proc does not say.
