@@ -49,6 +49,9 @@ pub struct DiskLink {
     /// Something was sent since the executor was last woken.
     unannounced: bool,
     ops_in_flight: usize,
+    /// With those that are no operations.
+    jobs_in_flight: usize,
+    pulse: Arc<Pulse>,
 }
 
 /// The executor's end.
@@ -57,6 +60,7 @@ pub struct DiskServer {
     answers: Sender<Answer>,
     doorbell: Arc<Doorbell>,
     shard: Waker,
+    pulse: Arc<Pulse>,
 }
 
 /// Wakes the executor, once until it has looked.
@@ -66,16 +70,24 @@ struct Doorbell {
     waker: OnceLock<Waker>,
 }
 
-/// The two ends; `shard` wakes the shard.
-pub fn link(shard: Waker) -> (DiskLink, DiskServer) {
+/// The two ends; `shard` wakes the shard, `pulse` keeps the executor awake while it has something to do.
+pub fn link(shard: Waker, pulse: Arc<Pulse>) -> (DiskLink, DiskServer) {
     let (jobs, jobs_taken) = channel();
     let (answers, answers_taken) = channel();
     let doorbell = Arc::new(Doorbell::default());
-    let server = DiskServer { jobs: jobs_taken, answers, doorbell: doorbell.clone(), shard };
-    (
-        DiskLink { jobs, answers: answers_taken, next: None, doorbell, unannounced: false, ops_in_flight: 0 },
-        server,
-    )
+    let server =
+        DiskServer { jobs: jobs_taken, answers, doorbell: doorbell.clone(), shard, pulse: pulse.clone() };
+    let link = DiskLink {
+        jobs,
+        answers: answers_taken,
+        next: None,
+        doorbell,
+        unannounced: false,
+        ops_in_flight: 0,
+        jobs_in_flight: 0,
+        pulse,
+    };
+    (link, server)
 }
 
 impl DiskLink {
@@ -124,6 +136,8 @@ impl DiskLink {
             return None;
         }
         let answer = self.next.take()?;
+        self.jobs_in_flight -= 1;
+        self.pulse.rest(self.jobs_in_flight == 0);
         if matches!(answer, Answer::Done(_)) {
             self.ops_in_flight -= 1;
         }
@@ -136,6 +150,10 @@ impl DiskLink {
     }
 
     fn send(&mut self, job: Job) {
+        if !matches!(job, Job::CloseIdleFiles) {
+            self.jobs_in_flight += 1;
+            self.pulse.rest(false);
+        }
         // An executor ends only with the process.
         self.jobs.send(job).expect("the disk executor lives as long as its shard");
         self.unannounced = true;
@@ -144,14 +162,8 @@ impl DiskLink {
 
 impl DiskServer {
     /// Serves the shard for as long as the process lives. To be run on an executor.
-    pub async fn serve(
-        self,
-        directory: Arc<DataDirectory>,
-        files_max: usize,
-        pulse: Arc<Pulse>,
-        clock: Clock,
-    ) {
-        glommio::spawn_local(pulse.beat(clock)).detach();
+    pub async fn serve(self, directory: Arc<DataDirectory>, files_max: usize, clock: Clock) {
+        glommio::spawn_local(self.pulse.beat(clock)).detach();
         let answers = Rc::new(Answers { sender: self.answers, shard: self.shard, gone: Cell::new(false) });
         let of_ops = answers.clone();
         let disk = Disk::new(&directory, files_max, move |done| of_ops.give(Answer::Done(done)));

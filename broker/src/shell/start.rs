@@ -184,11 +184,11 @@ impl Started {
             let bell = Bell::new().map_err(|error| {
                 StartError(format!("a shard gets no eventfd ({error}): raise `ulimit -n`"))
             })?;
-            let (disk, server) = disk_link::link(bell.clone().into());
-            let (directory, pulse) = (directory.clone(), pulses[index].clone());
+            let (disk, server) = disk_link::link(bell.clone().into(), pulses[index].clone());
+            let directory = directory.clone();
             let files_max = files_max(host, shards);
             start_executor(format!("disk-{index}"), HELPER_THREADS, host, reporter.clone(), move |_| {
-                server.serve(directory, files_max, pulse, clock)
+                server.serve(directory, files_max, clock)
             })?;
             start_shard(parts, cores.ids()[index], bell, disk, reporter.clone())?;
         }
