@@ -118,16 +118,17 @@ fn watch(clock: Clock, pulses: &[Arc<Pulse>], turns: &[Arc<TurnClock>]) {
         }
         for (pulse, alarmed) in pulses.iter().zip(&mut alarmed) {
             let Some(waker) = pulse.waker.get() else { continue };
-            if pulse.rests.load(Ordering::Relaxed) {
+            // When the thread itself was stopped (SIGSTOP, a paused machine) nobody could have run: not an alarm.
+            if late || pulse.rests.load(Ordering::Relaxed) {
                 // The silence begins when the rest ends.
                 pulse.beaten_us.store(now_us, Ordering::Relaxed);
-                continue;
             }
-            waker.wake_by_ref();
+            if !pulse.rests.load(Ordering::Relaxed) {
+                waker.wake_by_ref();
+            }
             let silent_us = now_us.saturating_sub(pulse.beaten_us.load(Ordering::Relaxed));
             let silent = silent_us > ALARM_AFTER.as_micros() as u64;
-            // When the thread itself was stopped (SIGSTOP, a paused machine) nobody could have run: not an alarm.
-            if silent && !*alarmed && !late {
+            if silent && !*alarmed {
                 tracing::error!(
                     executor = pulse.name,
                     silent_ms = silent_us / 1000,
