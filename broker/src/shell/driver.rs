@@ -16,6 +16,7 @@ use super::bell::Bell;
 use super::clock::Clock;
 use super::connections::Connections;
 use super::disk_link::{Answer, DiskLink};
+use super::disk_speed::DiskSpeed;
 use super::lifecycle::{Lifecycle, Phase};
 use super::mailbox::{BACKLOG_MAX, Mailbox};
 use super::ring::{Event, Ring};
@@ -66,11 +67,14 @@ pub struct Driver {
     pub turns: Arc<TurnClock>,
     /// Blocks of the WAL that are being written.
     pub wal_writes: BTreeMap<OpId, WalWriteInFlight>,
+    /// How long small ones take.
+    pub disk_speed: DiskSpeed,
 }
 
 /// A block of the WAL that is being written.
 pub struct WalWriteInFlight {
     write: WalWrite,
+    begun_us: u64,
     /// How the write has ended, its flush not yet.
     written: Option<io::Result<usize>>,
 }
@@ -221,8 +225,14 @@ impl Driver {
                 return inputs.push_back(Input::Disk(Done { id, result: Err(error) }));
             }
         };
-        let write =
-            self.wal_writes.entry(id).insert_entry(WalWriteInFlight { write, written: None }).into_mut();
+        let begun_us = self.clock.elapsed_us();
+        if self.disk_speed.is_worth_waiting_for(write.bytes().len()) {
+            let (written, flushed) = write.perform();
+            self.disk_speed.took(self.clock.elapsed_us() - begun_us);
+            return self.wal_done(id, write, written, flushed, inputs);
+        }
+        let write = WalWriteInFlight { write, begun_us, written: None };
+        let write = self.wal_writes.entry(id).insert_entry(write).into_mut();
         // SAFETY: the map keeps it until both of its events have come, and the driver ends when none is in flight.
         unsafe { self.ring.write_wal(id, &write.write) };
     }
@@ -238,10 +248,24 @@ impl Driver {
     /// The end of a block; if its write has failed, the flush is only told to have been cancelled.
     fn wal_flushed(&mut self, id: OpId, result: i32, inputs: &mut VecDeque<Input>) {
         let write = self.wal_writes.remove(&id).expect("a block ends once");
-        let WalWriteInFlight { write, written } = write;
+        let WalWriteInFlight { write, begun_us, written } = write;
+        if DiskSpeed::is_small(write.bytes().len()) {
+            self.disk_speed.took(self.clock.elapsed_us() - begun_us);
+        }
         let written = written.expect("a flush follows its write");
-        let result = self.wal.finish(write, written, to_result(result).map(|_| ()));
-        inputs.push_back(Input::Disk(Done { id, result: result.map(|()| Outcome::Unit) }));
+        self.wal_done(id, write, written, to_result(result).map(|_| ()), inputs);
+    }
+
+    fn wal_done(
+        &mut self,
+        id: OpId,
+        write: WalWrite,
+        written: io::Result<usize>,
+        flushed: io::Result<()>,
+        inputs: &mut VecDeque<Input>,
+    ) {
+        let result = self.wal.finish(write, written, flushed).map(|()| Outcome::Unit);
+        inputs.push_back(Input::Disk(Done { id, result }));
     }
 
     fn sweep(&mut self, sweep: &mut Sweep, now_us: u64, inputs: &mut VecDeque<Input>) {

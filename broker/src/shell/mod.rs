@@ -16,6 +16,7 @@ mod connections;
 mod control;
 mod cores;
 mod disk_link;
+mod disk_speed;
 mod driver;
 mod file_sender;
 mod host;

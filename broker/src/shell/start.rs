@@ -23,6 +23,7 @@ use super::connections::{Connections, ConnectionsOptions};
 use super::control::{self, Control};
 use super::cores::CoreList;
 use super::disk_link::{self, DiskLink};
+use super::disk_speed::DiskSpeed;
 use super::driver::Driver;
 use super::host::{self, Host};
 use super::lifecycle::Lifecycle;
@@ -305,6 +306,7 @@ impl ShardParts {
             listeners: self.listeners,
             turns: self.turns,
             wal_writes: BTreeMap::new(),
+            disk_speed: DiskSpeed::default(),
         };
         driver.run()
     }
