@@ -26,6 +26,8 @@ fn a_stopped_broker_goes_on_where_it_was() {
     let answered: Vec<AtomicU64> = (0..connections).map(|_| AtomicU64::new(0)).collect();
     let mut stops = 0;
     std::thread::scope(|scope| {
+        // However this ends, the clients end with it.
+        let _stop = StopOnDrop(&stop);
         for partition in 0..connections {
             let (stop, answered, broker) = (&stop, &answered[partition as usize], &broker);
             scope.spawn(move || {
@@ -48,7 +50,6 @@ fn a_stopped_broker_goes_on_where_it_was() {
                 std::thread::sleep(Duration::from_micros(200));
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     let total: u64 = answered.iter().map(|count| count.load(Ordering::Relaxed)).sum();
     eprintln!("{stops} stops, {total} requests");
@@ -56,4 +57,12 @@ fn a_stopped_broker_goes_on_where_it_was() {
     let kept: usize = (0..connections).map(|partition| client.read_all("t", partition, 0).len()).sum();
     assert_eq!(kept as u64, total);
     assert!(broker.stop().success());
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
