@@ -3,14 +3,21 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tune::apply::{self, Outcome, Plan, RealPrograms};
 use tune::calls::Kernel;
+use tune::change::Change;
 use tune::cpu_set::CpuSet;
+use tune::knob::{Definition, Knob, State};
 use tune::machine::{Interrupts, Machine, Subject};
+use tune::rollback::{self, Keeper};
 use tune::root::Root;
 use tune::{knobs, report};
 
 /// The exit code where a command could not do its work.
 pub const EXIT_FAILED: u8 = 2;
+
+/// Where `apply` notes how things were.
+const ROLLBACK: &str = "/var/lib/monedula-tune/rollback.json";
 
 /// Checks and tunes the machine under a Monedula broker, and measures what it can do.
 ///
@@ -28,6 +35,10 @@ pub struct Cli {
 enum Command {
     /// Compare every knob with what it should be; change nothing.
     Check(CheckArgs),
+    /// Set every knob that differs and can be set, after noting how it was. Needs root.
+    Apply(ApplyArgs),
+    /// Take back what `apply` did. Needs root.
+    Undo(UndoArgs),
     /// Say what a knob does, why it matters, what can go wrong, and how it stands here.
     Explain(ExplainArgs),
 }
@@ -77,6 +88,37 @@ struct CheckArgs {
 }
 
 #[derive(Args, Debug)]
+struct ApplyArgs {
+    /// Only these knobs, by the names that `check` prints; all if left out.
+    #[arg(value_name = "KNOB")]
+    knobs: Vec<String>,
+    #[command(flatten)]
+    subject: SubjectArgs,
+    /// Print what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print a shell script that does it, and do nothing.
+    #[arg(long, conflicts_with = "dry_run")]
+    output_script: bool,
+    /// Where to note how things were.
+    #[arg(long, value_name = "FILE", default_value = ROLLBACK)]
+    rollback: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct UndoArgs {
+    /// Where `apply` noted how things were.
+    #[arg(long, value_name = "FILE", default_value = ROLLBACK)]
+    rollback: PathBuf,
+    /// Print what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Work on the files of a machine below this folder.
+    #[arg(long, value_name = "DIR", hide = true)]
+    root: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 struct ExplainArgs {
     /// A name as `check` prints it; all are listed if left out.
     #[arg(value_name = "KNOB")]
@@ -104,6 +146,8 @@ impl SubjectArgs {
 pub fn run(cli: Cli) -> Result<u8, String> {
     match cli.command {
         Command::Check(args) => check(args),
+        Command::Apply(args) => apply(args),
+        Command::Undo(args) => undo(args),
         Command::Explain(args) => explain(args),
     }
 }
@@ -118,6 +162,77 @@ fn check(args: CheckArgs) -> Result<u8, String> {
     Ok(report::Count::of(&knobs).exit_code())
 }
 
+fn apply(args: ApplyArgs) -> Result<u8, String> {
+    let names: Vec<String> = args
+        .knobs
+        .iter()
+        .map(|name| definition(name).map(|definition| definition.name.to_owned()))
+        .collect::<Result<_, _>>()?;
+    let machine = args.subject.machine()?;
+    let knobs = knobs::read(&machine);
+    let plan = Plan::new(&machine, &knobs, &names);
+    if args.output_script {
+        print!("{}", plan.script());
+        return Ok(0);
+    }
+    for left in &plan.left {
+        println!("left      {}: {}", left.knob, left.reason);
+        left.commands.iter().for_each(|command| println!("          {command}"));
+    }
+    if args.dry_run {
+        for step in &plan.steps {
+            println!("would set {}", step.knob);
+            tune::change::commands(&step.changes).iter().for_each(|command| println!("          {command}"));
+        }
+        return Ok(0);
+    }
+    let unreadable = knobs.iter().filter(|knob| knob.reading.state == State::Unreadable);
+    for knob in unreadable {
+        println!("unread    {}: {}", knob.definition.name, knob.reading.found);
+    }
+    if plan.steps.is_empty() {
+        println!("nothing is to be set");
+        return Ok(0);
+    }
+    let keeper = Keeper::lock(&args.rollback)?;
+    let outcomes = apply::apply(&machine.root, &mut RealPrograms, &keeper, &plan)?;
+    let code = show(&outcomes, "set");
+    println!("`monedula-tune undo` takes it back, from {}", keeper.path().display());
+    Ok(code)
+}
+
+fn undo(args: UndoArgs) -> Result<u8, String> {
+    let root = args.root.map_or_else(Root::real, Root::at);
+    if args.dry_run {
+        let rollback = rollback::load(&args.rollback)?
+            .ok_or_else(|| format!("there is no rollback file {}", args.rollback.display()))?;
+        rollback.entries.iter().rev().for_each(|entry| println!("would undo {}", entry.reverse()));
+        return Ok(0);
+    }
+    let keeper = Keeper::lock(&args.rollback)?;
+    let outcomes = apply::undo(&root, &mut RealPrograms, &keeper)?;
+    Ok(show(&outcomes, "restored"))
+}
+
+/// Prints what became of changes. 1 if one of them failed.
+fn show(outcomes: &[(Change, Outcome)], done: &str) -> u8 {
+    for (change, outcome) in outcomes {
+        match outcome {
+            Outcome::Done => println!("{done:<9} {change}"),
+            Outcome::Already => println!("already   {change}"),
+            Outcome::Foreign(now) => {
+                println!("left      {change}: it is `{now}`, which this program did not set");
+            }
+            Outcome::Failed(why) => println!("failed    {change}: {why}"),
+        }
+    }
+    u8::from(outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Failed(_))))
+}
+
+fn definition(name: &str) -> Result<&'static Definition, String> {
+    knobs::find(name).ok_or_else(|| format!("no knob is named {name}: `monedula-tune explain` lists them"))
+}
+
 fn explain(args: ExplainArgs) -> Result<u8, String> {
     let Some(name) = &args.knob else {
         for definition in knobs::all() {
@@ -125,13 +240,10 @@ fn explain(args: ExplainArgs) -> Result<u8, String> {
         }
         return Ok(0);
     };
-    let definition = knobs::find(name)
-        .ok_or_else(|| format!("no knob is named {name}: `monedula-tune explain` lists them"))?;
+    let definition = definition(name)?;
     let machine = args.subject.machine()?;
-    let here: Vec<_> = (definition.read)(&machine)
-        .into_iter()
-        .map(|reading| tune::knob::Knob { definition, reading })
-        .collect();
+    let here: Vec<_> =
+        (definition.read)(&machine).into_iter().map(|reading| Knob { definition, reading }).collect();
     print!("{}", report::explain(&machine, definition, &here));
     Ok(0)
 }

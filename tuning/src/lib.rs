@@ -14,6 +14,6 @@ pub mod change;
 pub mod knob;
 pub mod knobs;
 pub mod report;
-//// pub mod rollback;
-//// pub mod apply;
+pub mod rollback;
+pub mod apply;
 //// pub mod floor;

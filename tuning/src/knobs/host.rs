@@ -113,7 +113,10 @@ fn steal(machine: &Machine) -> Vec<Reading> {
                 total += times.iter().sum::<u64>();
             }
             _ => {
-                return vec![Reading::unreadable(place, format!("/proc/stat: `{line}` is not eight numbers"))];
+                return vec![Reading::unreadable(
+                    place,
+                    format!("/proc/stat: `{line}` is not eight numbers"),
+                )];
             }
         }
     }
