@@ -215,6 +215,16 @@ pub fn number(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number"))
 }
 
+/// The name of a choice: one word.
+pub fn word(text: &str) -> Result<&str, String> {
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !text.is_empty() && text.chars().all(name) {
+        Ok(text)
+    } else {
+        Err(format!("`{text}` is not the name of a choice"))
+    }
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

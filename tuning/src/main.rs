@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // SAFETY: no other thread runs yet. A reader that has seen enough (`| head`) ends this program without a word.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     match cli::run(cli::Cli::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(why) => {

@@ -1,7 +1,7 @@
 //! The clock: what it costs to read, and whether it is right.
 
 use crate::change::{How, Shape};
-use crate::knob::{Definition, Reading, Scope, Setting, State, setting};
+use crate::knob::{Definition, Reading, Scope, Setting, State, setting, word};
 use crate::machine::Machine;
 
 const FOLDER: &str = "/sys/devices/system/clocksource/clocksource0";
@@ -46,7 +46,7 @@ fn source(machine: &Machine) -> Vec<Reading> {
             path: format!("{FOLDER}/current_clocksource"),
             shape: Shape::Plain,
             value: best.unwrap_or(&"tsc").to_string(),
-            accepts: &|name| Ok(FAST.contains(&name)),
+            accepts: &|name| word(name).map(|name| FAST.contains(&name)),
         },
     );
     if reading.state == State::Differs && best.is_none() {

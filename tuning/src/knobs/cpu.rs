@@ -2,7 +2,7 @@
 
 use crate::change::{How, Shape};
 use crate::cpu_set::CpuSet;
-use crate::knob::{Definition, Reading, Scope, Setting, number, setting, settings};
+use crate::knob::{Definition, Reading, Scope, Setting, number, setting, settings, word};
 use crate::machine::Machine;
 use crate::root::{Unread, Why};
 
@@ -101,16 +101,6 @@ fn energy_preference(machine: &Machine) -> Vec<Reading> {
     let files = per_core(machine, "cpufreq/energy_performance_preference", "performance", &accepts);
     let reading = settings(machine, &place(machine), "performance", files);
     vec![explain_missing(reading, "the frequency driver takes no preference")]
-}
-
-/// One word, as the names of governors are.
-fn word(text: &str) -> Result<&str, String> {
-    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !text.is_empty() && text.chars().all(name) {
-        Ok(text)
-    } else {
-        Err(format!("`{text}` is not the name of a choice"))
-    }
 }
 
 fn explain_missing(reading: Reading, why: &str) -> Reading {
