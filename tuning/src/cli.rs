@@ -1,12 +1,14 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tune::apply::{self, Outcome, Plan, RealPrograms};
 use tune::calls::Kernel;
 use tune::change::Change;
 use tune::cpu_set::CpuSet;
+use tune::floor::Options;
 use tune::knob::{Definition, Knob, State};
 use tune::machine::{Interrupts, Machine, Subject};
 use tune::rollback::{self, Keeper};
@@ -39,6 +41,8 @@ enum Command {
     Apply(ApplyArgs),
     /// Take back what `apply` did. Needs root.
     Undo(UndoArgs),
+    /// Measure what this machine can do at best, idle and with busy cores, and name what limits it.
+    Floor(FloorArgs),
     /// Say what a knob does, why it matters, what can go wrong, and how it stands here.
     Explain(ExplainArgs),
 }
@@ -119,6 +123,22 @@ struct UndoArgs {
 }
 
 #[derive(Args, Debug)]
+struct FloorArgs {
+    /// The data directory to write to: 16 MiB for the time being.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How long to measure, all in all, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Cores that carry shards, like `0-3,6`; by default all that this process may use.
+    #[arg(long, value_name = "LIST")]
+    cores: Option<CpuSet>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
 struct ExplainArgs {
     /// A name as `check` prints it; all are listed if left out.
     #[arg(value_name = "KNOB")]
@@ -148,6 +168,7 @@ pub fn run(cli: Cli) -> Result<u8, String> {
         Command::Check(args) => check(args),
         Command::Apply(args) => apply(args),
         Command::Undo(args) => undo(args),
+        Command::Floor(args) => floor(args),
         Command::Explain(args) => explain(args),
     }
 }
@@ -227,6 +248,25 @@ fn show(outcomes: &[(Change, Outcome)], done: &str) -> u8 {
         }
     }
     u8::from(outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Failed(_))))
+}
+
+fn floor(args: FloorArgs) -> Result<u8, String> {
+    let cores = match args.cores {
+        Some(cores) if cores.is_empty() => {
+            return Err("--cores names no core: write a list like 0-3,6".to_owned());
+        }
+        Some(cores) => cores,
+        None => {
+            tune::machine::allowed(&Root::real()).map_err(|error| format!("{error}: name --cores LIST"))?
+        }
+    };
+    let options = Options { cores, data: args.data, duration: Duration::from_secs(args.seconds) };
+    let floor = tune::floor::measure(options, |what| eprintln!("measuring {what}"))?;
+    match args.format {
+        Format::Text => print!("{}", floor.text()),
+        Format::Json => println!("{}", floor.json()),
+    }
+    Ok(0)
 }
 
 fn definition(name: &str) -> Result<&'static Definition, String> {

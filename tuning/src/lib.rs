@@ -16,4 +16,4 @@ pub mod knobs;
 pub mod report;
 pub mod rollback;
 pub mod apply;
-//// pub mod floor;
+pub mod floor;
