@@ -51,6 +51,10 @@ pub struct StartArgs {
     /// Run on a file system without O_DIRECT (tmpfs, say). For trying out: the page cache is in the way.
     #[arg(long)]
     pub allow_buffered_io: bool,
+    /// Look at the machine and the configuration, say what is wrong, and do not start. Exit code 1 if a start would be
+    /// refused.
+    #[arg(long)]
+    pub check: bool,
     /// How a write is made durable. `monedula probe` measures which suits the disk.
     #[arg(long, value_enum, default_value_t = SyncArg::Fdatasync)]
     pub sync_method: SyncArg,
@@ -90,6 +94,7 @@ impl StartArgs {
             cores: self.cores,
             config: self.config,
             allow_buffered_io: self.allow_buffered_io,
+            check: self.check,
             sync_method: match self.sync_method {
                 SyncArg::Fdatasync => SyncMethod::Fdatasync,
                 SyncArg::Dsync => SyncMethod::Dsync,

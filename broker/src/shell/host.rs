@@ -5,7 +5,7 @@ use std::io;
 use super::StartError;
 
 /// Memory that an executor registers for its rings and buffers, bytes; the kernel charges about three times that.
-const IO_MEMORY: u64 = 1 << 20;
+pub const IO_MEMORY: u64 = 1 << 20;
 
 /// Below this an executor does not start.
 const IO_MEMORY_MIN: u64 = 512 << 10;
@@ -47,11 +47,11 @@ fn check_io_uring() -> Result<(), StartError> {
     Err(StartError(match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => format!(
             "io_uring is refused ({error}): allow it with `sysctl kernel.io_uring_disabled=0`, or in a container \
-             with a seccomp profile that permits io_uring_setup, io_uring_enter and io_uring_register \
-             (docker: --security-opt seccomp=unconfined)"
+             with a seccomp profile that permits io_uring_setup, io_uring_enter and io_uring_register (docker and \
+             podman: --security-opt seccomp=unconfined)"
         ),
         Some(libc::ENOSYS) => format!(
-            "the kernel has no io_uring ({error}): Linux 5.8 or later is needed, or a container runtime that lets \
+            "the kernel has no io_uring ({error}): Linux 5.11 or later is needed, or a container runtime that lets \
              io_uring_setup through"
         ),
         Some(libc::ENOMEM) => {

@@ -24,6 +24,8 @@ mod inbox;
 mod lifecycle;
 mod mailbox;
 mod meta_disk;
+mod notify;
+mod preflight;
 mod ring;
 mod sendfile;
 mod signals;
@@ -55,6 +57,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// Go on without O_DIRECT.
     pub allow_buffered_io: bool,
+    /// Look at the machine, and do not start.
+    pub check: bool,
     /// How a WAL block is made durable.
     pub sync_method: SyncMethod,
 }

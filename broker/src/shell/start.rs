@@ -29,6 +29,8 @@ use super::host::{self, Host};
 use super::lifecycle::Lifecycle;
 use super::mailbox::{Mailbox, mesh};
 use super::meta_disk::MetaDisk;
+use super::notify;
+use super::preflight;
 use super::ring::Ring;
 use super::signals::StopSignals;
 use super::watchdog::{self, Pulse, TurnClock};
@@ -89,6 +91,13 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let shards = cores.ids().len();
     let host = host::check(shards as u64 + 1)?;
     let data = data_path(&options, &config);
+    let findings = preflight::look(host, shards, &data)?;
+    if options.check {
+        return preflight::print(&findings, &data, options.allow_buffered_io);
+    }
+    for shortage in findings.iter().filter(|finding| !finding.fine) {
+        tracing::warn!("{}", shortage.text);
+    }
     let directory = DataDirectory::open(
         &data,
         &DirectoryOptions {
@@ -111,6 +120,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         if started.directory.direct_io() { "" } else { " (buffered)" },
         clock.elapsed_us() / 1000
     );
+    notify::ready(&format!("ready on {}, {shards} shards", started.text));
     started.wait_for_end(&signals)
 }
 
@@ -233,6 +243,7 @@ impl Started {
             }
         };
         tracing::info!("{signal}: stopping; once more ends the process at once");
+        notify::stopping();
         self.lifecycle.begin_stop();
         let begun = Instant::now();
         let mut running = self.shards;

@@ -297,8 +297,9 @@ fn check_identity(
     Ok(())
 }
 
-/// Writes and flushes one block the way the WAL will: the cheapest moment to learn that it will not work.
-fn probe_writing(root: &Path, allow_buffered_io: bool) -> Result<bool, DirectoryError> {
+/// Writes and flushes one block the way the WAL will: the cheapest moment to learn that it will not work. Leaves
+/// nothing behind. False if only buffered I/O works, and that is allowed.
+pub fn probe_writing(root: &Path, allow_buffered_io: bool) -> Result<bool, DirectoryError> {
     let path = root.join("probe.tmp");
     let result = write_probe(&path, libc::O_DIRECT).map(|()| true).or_else(|error| {
         match error.raw_os_error() {

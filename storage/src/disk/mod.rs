@@ -23,7 +23,9 @@ mod wal_writer;
 mod writer;
 
 pub use aligned::{ALIGNMENT, AlignedBuffer};
-pub use directory::{DataDirectory, DirectoryError, DirectoryOptions, FORMAT, Identity, drop_cached, space};
+pub use directory::{
+    DataDirectory, DirectoryError, DirectoryOptions, FORMAT, Identity, drop_cached, probe_writing, space,
+};
 pub use executor::{Disk, SyncMethod};
 pub use probe::{ProbeReport, probe};
 pub use recovery_source::DirectorySource;
