@@ -65,15 +65,16 @@ fn without_capability_to_lock_memory() {
 
 #[test]
 fn io_uring_refused_by_seccomp() {
-    for (errno, part) in [
-        (libc::EPERM, "--security-opt seccomp=unconfined"),
-        (libc::ENOSYS, "container runtime that lets io_uring_setup"),
-    ] {
+    // docker's profile answers with the first, podman's with the second.
+    for errno in [libc::EPERM, libc::ENOSYS] {
         let test = TestDirectory::new("seccomp");
         let mut command = start_command(test.path());
         before(&mut command, move || refuse_io_uring(errno as u32));
         let error = refusal(command);
-        assert!(error.contains("io_uring") && error.contains(part), "{error}");
+        assert!(
+            error.contains("io_uring is refused") && error.contains("--security-opt seccomp=unconfined"),
+            "{error}"
+        );
         assert_eq!(error.lines().count(), 1, "one line, and no backtrace: {error}");
     }
 }

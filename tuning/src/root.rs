@@ -151,8 +151,8 @@ impl fmt::Display for Unread {
             Why::Denied => write!(f, "{path}: permission denied: run this as root"),
             Why::ReadOnly => write!(
                 f,
-                "{path} is read-only here, as in a container: run this on the host, or mount the file system \
-                 writable"
+                "{path} is read-only here, as in a container: set it on the host, or when the container is started \
+                 (--sysctl)"
             ),
             Why::Malformed(why) => write!(f, "{path}: {why}"),
             Why::Other(why) => write!(f, "{path}: {why}"),

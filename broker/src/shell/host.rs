@@ -44,21 +44,44 @@ fn check_io_uring() -> Result<(), StartError> {
         return Ok(());
     }
     let error = io::Error::last_os_error();
-    Err(StartError(match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => format!(
-            "io_uring is refused ({error}): allow it with `sysctl kernel.io_uring_disabled=0`, or in a container \
-             with a seccomp profile that permits io_uring_setup, io_uring_enter and io_uring_register (docker and \
-             podman: --security-opt seccomp=unconfined)"
+    Err(StartError(refusal(&error, switched_off(), filtered())))
+}
+
+/// Who refuses io_uring, and what to do about it.
+fn refusal(error: &io::Error, switched_off: bool, filtered: bool) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) if switched_off => format!(
+            "io_uring is switched off ({error}): allow it with `sysctl -w kernel.io_uring_disabled=0`, on the host if this \
+             is a container"
         ),
-        Some(libc::ENOSYS) => format!(
-            "the kernel has no io_uring ({error}): Linux 5.11 or later is needed, or a container runtime that lets \
-             io_uring_setup through"
+        // Container engines answer with either: some have their filter say that there is no such call.
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) if filtered => format!(
+            "io_uring is refused by a seccomp filter ({error}): start the container with --security-opt \
+             seccomp=unconfined (docker and podman), or with a profile that permits io_uring_setup, io_uring_enter and \
+             io_uring_register"
         ),
+        Some(libc::ENOSYS) => {
+            format!(
+                "the kernel has no io_uring ({error}): Linux 5.11 or later, built with CONFIG_IO_URING, is needed"
+            )
+        }
         Some(libc::ENOMEM) => {
             format!("io_uring finds no memory ({error}): raise `ulimit -l` (RLIMIT_MEMLOCK)")
         }
         _ => format!("io_uring cannot be used: {error}"),
-    }))
+    }
+}
+
+/// Kernels before 6.6 have no such switch.
+fn switched_off() -> bool {
+    std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").is_ok_and(|text| text.trim() != "0")
+}
+
+/// Whether a seccomp filter is in force for this process.
+fn filtered() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|n| n.trim() == "2"))
+    })
 }
 
 fn check_locked_memory(executors: u64) -> Result<usize, StartError> {
@@ -112,5 +135,24 @@ fn limit_of(resource: libc::__rlimit_resource_t) -> Result<libc::rlimit, StartEr
     match unsafe { libc::getrlimit(resource, &mut limit) } {
         0 => Ok(limit),
         _ => Err(StartError(format!("resource limits cannot be read: {}", io::Error::last_os_error()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_refuses_io_uring_is_named() {
+        let check = |errno: i32, switched_off: bool, filtered: bool, part: &str| {
+            let text = refusal(&io::Error::from_raw_os_error(errno), switched_off, filtered);
+            assert!(text.contains(part), "{text}");
+        };
+        check(libc::EPERM, true, true, "kernel.io_uring_disabled=0");
+        check(libc::EPERM, false, true, "--security-opt seccomp=unconfined");
+        check(libc::ENOSYS, false, true, "--security-opt seccomp=unconfined");
+        check(libc::ENOSYS, false, false, "CONFIG_IO_URING");
+        check(libc::ENOMEM, false, false, "ulimit -l");
+        check(libc::EPERM, false, false, "io_uring cannot be used");
     }
 }

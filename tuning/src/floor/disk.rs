@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, opcode, types};
 
-use super::figures::Kind;
+use super::figures::{Kind, Method};
 use super::{Figures, Line, Load, pin};
 
 /// The file that is written to, over and over, from one end to the other.
@@ -27,35 +27,11 @@ pub(super) const CELLS: usize = SIZES.len() * METHODS.len() + 1;
 
 const METHODS: [Method; 4] = [Method::Fdatasync, Method::Dsync, Method::UringFdatasync, Method::UringDsync];
 
-/// How a write is made durable. All go past the page cache (O_DIRECT).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Method {
-    /// pwrite(2), then fdatasync(2).
-    Fdatasync,
-    /// pwrite(2) through a descriptor with O_DSYNC.
-    Dsync,
-    /// The first, through io_uring: the broker's default.
-    UringFdatasync,
-    /// The second, through io_uring.
-    UringDsync,
-}
-
-impl Method {
-    /// Its name in the table.
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Fdatasync => "write+fdatasync",
-            Method::Dsync => "O_DSYNC write",
-            Method::UringFdatasync => "write+fdatasync, uring",
-            Method::UringDsync => "O_DSYNC write, uring",
-        }
-    }
-
-    fn flags(self) -> i32 {
-        match self {
-            Method::Fdatasync | Method::UringFdatasync => libc::O_DIRECT,
-            Method::Dsync | Method::UringDsync => libc::O_DIRECT | libc::O_DSYNC,
-        }
+/// What a file is opened with for a method.
+fn flags(method: Method) -> i32 {
+    match method {
+        Method::Fdatasync | Method::UringFdatasync => libc::O_DIRECT,
+        Method::Dsync | Method::UringDsync => libc::O_DIRECT | libc::O_DSYNC,
     }
 }
 
@@ -121,7 +97,7 @@ impl Target {
     }
 
     fn durable(&self, method: Method, size: usize, load: Load, each: Duration) -> io::Result<Line> {
-        let file = self.open(method.flags())?;
+        let file = self.open(flags(method))?;
         let kind = Kind::Disk(method);
         match method {
             Method::Dsync => {
@@ -132,13 +108,13 @@ impl Target {
                 file.sync_data()
             }),
             Method::UringDsync => {
-                let mut ring = IoUring::new(2)?;
+                let mut ring = new_ring()?;
                 repeat(kind, size, load, each, |buffer, position| {
                     uring_write(&mut ring, &file, buffer, position)
                 })
             }
             Method::UringFdatasync => {
-                let mut ring = IoUring::new(2)?;
+                let mut ring = new_ring()?;
                 repeat(kind, size, load, each, |buffer, position| {
                     uring_write(&mut ring, &file, buffer, position)?;
                     let fsync = opcode::Fsync::new(types::Fd(file.as_raw_fd()))
@@ -173,13 +149,26 @@ fn repeat(
     let mut figures = Figures::default();
     let mut position = 0;
     let start = Instant::now();
-    while start.elapsed() < each {
+    loop {
         let before = Instant::now();
         write(&buffer.0[..size], position)?;
         figures.record(before.elapsed());
         position = (position + size as u64) % FILE_BYTES;
+        if start.elapsed() >= each {
+            let place = format!("{} KiB", size >> 10);
+            return Ok(Line { kind, place, load, lasted: start.elapsed(), figures });
+        }
     }
-    Ok(Line { kind, place: format!("{} KiB", size >> 10), load, lasted: start.elapsed(), figures })
+}
+
+/// io_uring may be refused; that is said in words, with who can tell more.
+fn new_ring() -> io::Result<IoUring> {
+    IoUring::new(2).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("io_uring cannot be used ({error}): `monedula-tune check` says who refuses it"),
+        )
+    })
 }
 
 fn uring_write(ring: &mut IoUring, file: &File, buffer: &[u8], position: u64) -> io::Result<()> {

@@ -75,9 +75,34 @@ pub enum Kind {
     /// A message over loopback TCP and back.
     Loopback,
     /// A write that is made durable.
-    Disk(super::disk::Method),
+    Disk(Method),
     /// A write that is not.
     DiskUnflushed,
+}
+
+/// How a write is made durable. All go past the page cache (O_DIRECT).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// pwrite(2), then fdatasync(2).
+    Fdatasync,
+    /// pwrite(2) through a descriptor with O_DSYNC.
+    Dsync,
+    /// The first, through io_uring: the broker's default.
+    UringFdatasync,
+    /// The second, through io_uring.
+    UringDsync,
+}
+
+impl Method {
+    /// Its name in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Fdatasync => "write+fdatasync",
+            Method::Dsync => "O_DSYNC write",
+            Method::UringFdatasync => "write+fdatasync, uring",
+            Method::UringDsync => "O_DSYNC write, uring",
+        }
+    }
 }
 
 impl Kind {

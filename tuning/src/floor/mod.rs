@@ -6,8 +6,8 @@
 #![allow(clippy::disallowed_methods, reason = "clocks, threads and files are what is measured")]
 #![allow(unsafe_code, reason = "system calls that nobody wraps; each use is proven where it stands")]
 
-mod figures;
 mod load;
+mod figures;
 mod timer;
 mod wake;
 mod theft;
@@ -19,7 +19,7 @@ mod table;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use figures::{Figures, Line};
+pub use figures::{Figures, Kind, Line, Method};
 pub use load::Load;
 pub use verdict::{Part, Verdict};
 

@@ -19,10 +19,13 @@ pub(super) fn measure(cores: &[usize], load: Load, each: Duration) -> Result<Vec
         }
         let mut figures = Figures::default();
         let start = Instant::now();
-        while start.elapsed() < each {
+        loop {
             let due = Instant::now() + PERIOD;
             std::thread::sleep(PERIOD);
             figures.record(due.elapsed());
+            if start.elapsed() >= each {
+                break;
+            }
         }
         Ok(Line { kind: Kind::Timer, place: format!("cpu{core}"), load, lasted: start.elapsed(), figures })
     })

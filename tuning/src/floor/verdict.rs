@@ -4,8 +4,7 @@
 //! At the 99.9th percentile one of the parts is bad, and the others are as usual: the worst of these sums is what no
 //! broker can go below.
 
-use super::disk::Method;
-use super::figures::Kind;
+use super::figures::{Kind, Method};
 use super::{Figures, Line, Load};
 
 /// One part of a request.

@@ -34,12 +34,14 @@ fn measure_core(core: usize, waker: usize, load: Load, share: Duration) -> Resul
         });
         let waker = scope.spawn(move || {
             pin(waker)?;
-            while start.elapsed() < share {
+            loop {
                 std::thread::sleep(SLEEP);
                 let now = start.elapsed().as_nanos() as u64;
                 writer.write_all(&now.to_ne_bytes()).map_err(wrong)?;
+                if start.elapsed() >= share {
+                    break Ok::<(), String>(());
+                }
             }
-            Ok::<(), String>(())
         });
         waker.join().expect("measurements do not panic")?;
         let figures = sleeper.join().expect("measurements do not panic")?;

@@ -92,6 +92,7 @@ fn memlock(machine: &Machine) -> Vec<Reading> {
         Ok((Some(bytes), _)) => {
             let how = How::ByHand(vec![
                 "LimitMEMLOCK=infinity   # in the broker's systemd unit".to_owned(),
+                "--ulimit memlock=-1:-1   # for docker run or podman run".to_owned(),
                 "ulimit -l unlimited   # in a shell, where `* - memlock unlimited` stands in /etc/security/limits.d/"
                     .to_owned(),
             ]);
@@ -108,6 +109,7 @@ fn nofile(machine: &Machine) -> Vec<Reading> {
         Ok((_, Some(files))) => {
             let how = How::ByHand(vec![
                 "LimitNOFILE=1048576   # in the broker's systemd unit".to_owned(),
+                "--ulimit nofile=1048576:1048576   # for docker run or podman run".to_owned(),
                 "ulimit -n 1048576   # in a shell, where `* - nofile 1048576` stands in /etc/security/limits.d/"
                     .to_owned(),
             ]);

@@ -1,8 +1,8 @@
 //! All knobs, one file for each part of the machine.
 
 mod cpu;
-mod interrupts;
 mod disk;
+mod interrupts;
 mod filesystem;
 mod network;
 mod memory;
