@@ -206,6 +206,9 @@ fn cpu_quota(machine: &Machine) -> Vec<Reading> {
     }]
 }
 
+/// Reads the quota of the group in a folder, if it has one.
+type ReadQuota = fn(&Machine, String) -> Result<Option<Quota>, Unread>;
+
 /// The quotas of this process's cgroup and of all above it.
 fn quotas(machine: &Machine) -> Result<Vec<Quota>, Unread> {
     let groups = machine.root.read("/proc/self/cgroup")?;
@@ -215,14 +218,13 @@ fn quotas(machine: &Machine) -> Result<Vec<Quota>, Unread> {
         let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
             continue;
         };
-        let (mounts, read): (&[&str], fn(&Machine, String) -> Result<Option<Quota>, Unread>) =
-            if controllers.is_empty() {
-                (&["/sys/fs/cgroup", "/sys/fs/cgroup/unified"], quota_of_second_version)
-            } else if controllers.split(',').any(|controller| controller == "cpu") {
-                (&["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"], quota_of_first_version)
-            } else {
-                continue;
-            };
+        let (mounts, read): (&[&str], ReadQuota) = if controllers.is_empty() {
+            (&["/sys/fs/cgroup", "/sys/fs/cgroup/unified"], quota_of_second_version)
+        } else if controllers.split(',').any(|controller| controller == "cpu") {
+            (&["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"], quota_of_first_version)
+        } else {
+            continue;
+        };
         for folder in mounts.iter().flat_map(|mount| folders(mount, path)) {
             quotas.extend(read(machine, folder)?);
         }
