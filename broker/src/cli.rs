@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use broker::shell::{CoreList, Options};
+use broker::shell::{CoreList, Options, STALL_MS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use storage::disk::SyncMethod;
 
@@ -20,6 +20,10 @@ pub struct Cli {
 pub enum Command {
     /// Start a broker in the foreground; SIGTERM or Ctrl-C stops it in order, a second one at once.
     Start(StartArgs),
+    /// Watch a running broker: rates, queues, and where the time of requests goes, each second.
+    Top(TopArgs),
+    /// List the slowest requests of the last seconds, with what they waited for and what the shard did meanwhile.
+    Slow(SlowArgs),
     /// Measure the ways to make a write durable in a data directory, and advise.
     Probe(ProbeArgs),
 }
@@ -58,6 +62,12 @@ pub struct StartArgs {
     /// How a write is made durable. `monedula probe` measures which suits the disk.
     #[arg(long, value_enum, default_value_t = SyncArg::Fdatasync)]
     pub sync_method: SyncArg,
+    /// Keep no account of where the time of requests goes. `monedula top` and `slow` then have little to show.
+    #[arg(long)]
+    pub no_ledger: bool,
+    /// How long a shard may be at one turn before that is reported as a stall, milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = STALL_MS, value_parser = clap::value_parser!(u64).range(10..))]
+    pub stall_ms: u64,
     /// What to log, as in `info` or `warn,broker=debug`. Logs go to stderr.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log: String,
@@ -72,6 +82,43 @@ pub struct ProbeArgs {
     /// How long to measure each method, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 2)]
     pub seconds: u64,
+}
+
+/// The arguments of `monedula top`.
+#[derive(Args, Debug)]
+pub struct TopArgs {
+    /// Data directory of the broker, on this machine.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+    /// Print one frame as plain text and end.
+    #[arg(long)]
+    pub once: bool,
+    /// `json` prints one document, with all histograms, and ends.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// The arguments of `monedula slow`.
+#[derive(Args, Debug)]
+pub struct SlowArgs {
+    /// Data directory of the broker, on this machine.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+    /// How many seconds to look back, at most 60.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub seconds: u32,
+    /// As lines to read, or as one JSON document.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// What a report looks like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// Names of [`SyncMethod`].
@@ -99,6 +146,8 @@ impl StartArgs {
                 SyncArg::Fdatasync => SyncMethod::Fdatasync,
                 SyncArg::Dsync => SyncMethod::Dsync,
             },
+            ledger: !self.no_ledger,
+            stall_ms: self.stall_ms,
         }
     }
 }

@@ -8,6 +8,7 @@ use net::{Request, RequestHeader, Response, Ticket};
 use storage::{FileSlice, Op};
 
 use crate::ids::{Address, ConnectionId, ListenerKind};
+use crate::ledger::{Arrival, Passage, Trace};
 use crate::letter::{Client, Letter};
 
 /// A request as the shell hands it in.
@@ -25,6 +26,8 @@ pub struct Incoming {
     pub host: String,
     /// The decoded body.
     pub request: Request,
+    /// When it came, for the ledger.
+    pub arrival: Arrival,
 }
 
 /// Where an answer goes, and what its form depends on.
@@ -40,6 +43,8 @@ pub struct Context {
     pub version: i16,
     /// Who asks.
     pub client: Client,
+    /// When it came, for the ledger.
+    pub arrival: Arrival,
 }
 
 /// A reply for the shell to write.
@@ -51,6 +56,8 @@ pub struct Reply {
     pub ticket: Ticket,
     /// What to write.
     pub body: ReplyBody,
+    /// What the request has passed, for the ledger.
+    pub trace: Trace,
 }
 
 /// What to do with a connection's turn.
@@ -83,6 +90,8 @@ pub struct Effects {
     pub replies: Vec<Reply>,
     /// For this very shard; `step` empties it before it returns.
     pub(crate) local: VecDeque<Letter>,
+    /// What came with the answer that is being taken in: replies that follow from it carry it on.
+    pub(crate) passage: Passage,
 }
 
 impl Effects {
@@ -107,6 +116,7 @@ impl Effects {
     }
 
     fn reply(&mut self, context: &Context, body: ReplyBody) {
-        self.replies.push(Reply { connection: context.connection, ticket: context.ticket, body });
+        let trace = Trace { arrival: context.arrival, passage: self.passage };
+        self.replies.push(Reply { connection: context.connection, ticket: context.ticket, body, trace });
     }
 }

@@ -9,6 +9,7 @@ use net::{ErrorCode, Request, Response};
 use storage::{FileSlice, Offset, PartitionKey};
 
 use crate::ids::{AskId, ListenerKind, ShardId};
+use crate::ledger::Passage;
 use crate::metadata::Image;
 
 /// One message of the mesh.
@@ -27,6 +28,8 @@ pub enum Letter {
         id: AskId,
         /// The answer.
         answer: Answer,
+        /// When the owner of the partitions did what, for the ledger.
+        passage: Passage,
     },
     /// The asker of a fetch has enough: answer with what is there.
     Hurry {

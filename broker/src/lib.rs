@@ -9,6 +9,7 @@
 
 pub mod ids;
 pub mod limits;
+pub mod ledger;
 pub mod metadata;
 pub mod placement;
 pub mod letter;

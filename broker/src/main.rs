@@ -7,11 +7,15 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command, StartArgs};
+use cli::{Cli, Command, Format, StartArgs};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Some(Command::Probe(args)) => broker::shell::probe(&args.data, args.seconds),
+        Some(Command::Top(args)) => broker::shell::top(&args.data, args.once, args.format == Format::Json),
+        Some(Command::Slow(args)) => {
+            broker::shell::slow(&args.data, args.seconds, args.format == Format::Json)
+        }
         Some(Command::Start(args)) => start(args),
         None => match Cli::parse_from(["monedula", "start"]).command {
             Some(Command::Start(args)) => start(args),

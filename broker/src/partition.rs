@@ -22,6 +22,17 @@ pub(crate) struct Partition {
     fetches: Vec<WaitId>,
     /// Moves of the log start that are not durable yet.
     pub(crate) deletes: Vec<(Offset, WaitId, usize)>,
+    /// Since it was last taken.
+    pub(crate) traffic: Traffic,
+}
+
+/// What was appended to a partition and read from it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Traffic {
+    pub(crate) batches_in: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) reads: u64,
+    pub(crate) bytes_out: u64,
 }
 
 impl Partition {
@@ -33,6 +44,7 @@ impl Partition {
             appends: VecDeque::new(),
             fetches: Vec::new(),
             deletes: Vec::new(),
+            traffic: Traffic::default(),
         }
     }
 

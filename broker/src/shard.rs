@@ -2,6 +2,7 @@
 //!
 //! This is the state and its small verbs; what to do with an input stands in `step`, what a request means in `api`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use net::ErrorCode;
@@ -12,9 +13,10 @@ use crate::effects::Effects;
 use crate::fetch_session::FetchSessions;
 use crate::group_host::GroupHost;
 use crate::ids::{Address, ShardId};
+use crate::ledger::{Passage, TopicTraffic};
 use crate::letter::{Answer, Ask, Letter};
 use crate::metadata::Image;
-use crate::partition::Partition;
+use crate::partition::{Partition, Traffic};
 use crate::pending::{Finish, PendingTable};
 use crate::placement;
 use crate::producer_ids::ProducerIds;
@@ -36,6 +38,12 @@ pub struct Shard {
     pub(crate) producer_ids: ProducerIds,
     /// Shards of this broker that have completed their first checkpoint.
     pub(crate) first_checkpoints: u16,
+    /// What is known of the newest block of the WAL, for the ledger.
+    pub(crate) block: Passage,
+    /// The moment of the step that goes on, for the ledger.
+    pub(crate) step_us: u64,
+    /// Partitions with traffic that was not taken yet.
+    touched: Vec<Slot>,
 }
 
 impl Shard {
@@ -54,6 +62,9 @@ impl Shard {
             groups: GroupHost::default(),
             producer_ids: ProducerIds::default(),
             first_checkpoints: 0,
+            block: Passage::default(),
+            step_us: 0,
+            touched: Vec::new(),
             config,
         }
     }
@@ -66,6 +77,49 @@ impl Shard {
     /// Questions and waits that are open: zero when the shard is idle.
     pub fn open_work(&self) -> usize {
         self.pending.len() + self.waits.len() + self.groups.waiting()
+    }
+
+    /// Bytes that are in no segment file yet.
+    pub fn dirty_bytes(&self) -> u64 {
+        self.store.pressure().dirty_bytes
+    }
+
+    /// The newest block of the WAL went to the kernel. Only the ledger has use for it.
+    pub fn block_submitted(&mut self, now_us: u64) {
+        self.block.submitted_us = now_us;
+    }
+
+    /// The disk was heard to have ended something that the next inputs will tell of. Only the ledger has use for it.
+    pub fn disk_heard(&mut self, now_us: u64) {
+        self.block.durable_us = now_us;
+    }
+
+    /// Counts traffic of a partition.
+    pub(crate) fn count(&mut self, slot: Slot, count: impl FnOnce(&mut Traffic)) {
+        let Some(partition) = self.partitions.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        if partition.traffic == Traffic::default() {
+            self.touched.push(slot);
+        }
+        count(&mut partition.traffic);
+    }
+
+    /// The traffic of all topics since the last call. Costs as much as there are partitions with traffic.
+    pub fn take_traffic(&mut self) -> Vec<TopicTraffic> {
+        let mut topics: BTreeMap<storage::TopicId, TopicTraffic> = BTreeMap::new();
+        for slot in std::mem::take(&mut self.touched) {
+            let Some(partition) = self.partition_at(slot) else { continue };
+            let (id, traffic) = (partition.key.topic_id, std::mem::take(&mut partition.traffic));
+            let sum = topics.entry(id).or_default();
+            sum.batches_in += traffic.batches_in;
+            sum.bytes_in += traffic.bytes_in;
+            sum.reads += traffic.reads;
+            sum.bytes_out += traffic.bytes_out;
+        }
+        let named = |(id, sum): (_, TopicTraffic)| {
+            let topic = self.image.topic_by_id(id)?;
+            Some(TopicTraffic { name: topic.name.to_string(), ..sum })
+        };
+        topics.into_iter().filter_map(named).collect()
     }
 
     /// Begins an orderly stop: flush, last checkpoint, clean mark.
@@ -171,7 +225,18 @@ impl Shard {
 
     /// Answers a question.
     pub(crate) fn answer(&self, asker: Asker, answer: Answer, effects: &mut Effects) {
-        self.post(asker.address, Letter::Answer { id: asker.id, answer }, effects);
+        self.answer_passed(asker, answer, Passage::default(), effects);
+    }
+
+    /// Answers a question of which the ledger shall know when what happened to it.
+    pub(crate) fn answer_passed(
+        &self,
+        asker: Asker,
+        answer: Answer,
+        passage: Passage,
+        effects: &mut Effects,
+    ) {
+        self.post(asker.address, Letter::Answer { id: asker.id, answer, passage }, effects);
     }
 
     pub(crate) fn post(&self, address: Address, letter: Letter, effects: &mut Effects) {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use net::ErrorCode;
+use storage::op::OpKind;
 use storage::{Done, Event, Now, PartitionKey, Slot};
 
 use crate::api;
 use crate::coordinator::OFFSETS_TOPIC;
 use crate::effects::{Context, Effects, Incoming};
 use crate::ids::{Address, ConnectionId, ListenerKind};
+use crate::ledger::Passage;
 use crate::letter::{Answer, Ask, Client, Letter};
 use crate::metadata::{Image, Topic, TopicChange};
 use crate::shard::Shard;
@@ -44,6 +46,7 @@ pub enum Input {
 impl Shard {
     /// Takes one input; what follows from it is appended to `effects`.
     pub fn step(&mut self, now: Now, input: Input, effects: &mut Effects) {
+        self.step_us = now.monotonic_us;
         match input {
             Input::Request(incoming) => self.request(now, incoming, effects),
             Input::Letter { from, letter } => self.letter(now, from, letter, effects),
@@ -60,6 +63,9 @@ impl Shard {
     /// Ends a turn: what was appended since the last one becomes one write, if the disk is free.
     pub fn end_turn(&mut self, now: Now, effects: &mut Effects) {
         self.store.end_turn(now, &mut effects.disk);
+        if effects.disk.iter().any(|op| matches!(op.kind, OpKind::WriteWal { .. })) {
+            self.block.in_block_us = now.monotonic_us;
+        }
     }
 
     /// When `Input::Timeout` is due, microseconds of `Now::monotonic_us`.
@@ -77,6 +83,7 @@ impl Shard {
             listener: incoming.listener,
             version: incoming.header.version,
             client: Client { id: incoming.header.client_id.unwrap_or_default(), host: incoming.host },
+            arrival: incoming.arrival,
         };
         if self.pending.is_full() {
             effects.close(&context, "too many requests are waiting on this shard");
@@ -88,14 +95,17 @@ impl Shard {
     fn letter(&mut self, now: Now, from: Address, letter: Letter, effects: &mut Effects) {
         match letter {
             Letter::Ask { id, ask } => self.asked(now, Asker { address: from, id }, ask, effects),
-            Letter::Answer { id, answer } => {
+            Letter::Answer { id, answer, passage } => {
                 if is_enough(&answer) {
                     for (address, id) in self.pending.siblings(id) {
                         self.post(address, Letter::Hurry { id }, effects);
                     }
                 }
                 if let Some((finish, answers)) = self.pending.answered(id, answer) {
+                    // Of several owners the last to answer is the slowest.
+                    effects.passage = passage;
                     finish(self, now, answers, effects);
+                    effects.passage = Passage::default();
                 }
             }
             Letter::Hurry { id } => api::fetch::hurry(self, Asker { address: from, id }, effects),

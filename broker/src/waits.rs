@@ -27,6 +27,8 @@ pub(crate) struct AppendWait {
     /// Parts that are not durable yet.
     pub(crate) missing: usize,
     pub(crate) deadline_us: u64,
+    /// When it was taken up, for the ledger.
+    pub(crate) at_owner_us: u64,
 }
 
 /// A fetch that waits for `min_bytes`, or for positions in cold segments.
@@ -35,6 +37,8 @@ pub(crate) struct FetchWait {
     pub(crate) asker: Asker,
     pub(crate) ask: FetchAsk,
     pub(crate) deadline_us: u64,
+    /// When it was taken up, for the ledger.
+    pub(crate) at_owner_us: u64,
     /// Set once reading has begun and only cold positions are missing.
     pub(crate) locating: Option<Locating>,
 }

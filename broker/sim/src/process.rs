@@ -8,6 +8,7 @@ use broker::config::BrokerConfig;
 use broker::controller::{ControlEffects, ControlInput, Controller, ControllerParts};
 use broker::effects::{Effects, Incoming, Reply, ReplyBody};
 use broker::ids::{Address, ConnectionId, ListenerKind, ShardId};
+use broker::ledger::Arrival;
 use broker::letter::Letter;
 use broker::metadata::log::{MetaOp, recover};
 use broker::metadata::{Endpoint, Image};
@@ -346,6 +347,7 @@ impl Process {
                         listener: server.listener,
                         host: "/127.0.0.1".to_owned(),
                         request,
+                        arrival: Arrival::default(),
                     }));
                 }
                 Ok(Received::Answered) => self.write(connection, disk, out),

@@ -13,6 +13,7 @@ use storage::{FileSlice, LeaderEpoch, Locate, Located, Now, Offset, Read, ReadEr
 use super::split::{Part, ask_owners};
 use crate::effects::{Context, Effects};
 use crate::fetch_session::{Asked, Plan, Wanted};
+use crate::ledger::Passage;
 use crate::letter::{Answer, Ask, FetchAsk, FetchPart, FetchedPart, FetchedRecords};
 use crate::limits::{FETCH_RESPONSE_BYTES_MAX, FETCH_WAIT_MS_MAX, FETCH_WAITS_MAX};
 use crate::shard::Shard;
@@ -167,7 +168,7 @@ pub(crate) fn read(shard: &mut Shard, now: Now, asker: Asker, ask: FetchAsk, eff
     let reading = attempt(shard, &ask);
     let may_wait = ask.wait_ms > 0 && shard.waits.fetches.len() < FETCH_WAITS_MAX;
     if reading.is_enough(ask.min_bytes) || !may_wait {
-        return conclude(shard, asker, ask, reading, effects);
+        return conclude(shard, asker, ask, now.monotonic_us, reading, effects);
     }
     let id = shard.waits.id();
     for part in &ask.parts {
@@ -176,7 +177,10 @@ pub(crate) fn read(shard: &mut Shard, now: Now, asker: Asker, ask: FetchAsk, eff
         }
     }
     let deadline_us = now.monotonic_us + ask.wait_ms as u64 * 1_000;
-    shard.waits.insert_fetch(id, FetchWait { asker, ask, deadline_us, locating: None });
+    shard.waits.insert_fetch(
+        id,
+        FetchWait { asker, ask, deadline_us, at_owner_us: now.monotonic_us, locating: None },
+    );
 }
 
 /// One look at all parts of a fetch.
@@ -258,9 +262,16 @@ fn attempt_one(shard: &Shard, part: &FetchPart, left: usize, min_one: bool) -> R
 }
 
 /// Answers with a reading, once the positions that it lacks are found.
-fn conclude(shard: &mut Shard, asker: Asker, ask: FetchAsk, reading: Reading, effects: &mut Effects) {
+fn conclude(
+    shard: &mut Shard,
+    asker: Asker,
+    ask: FetchAsk,
+    at_owner_us: u64,
+    reading: Reading,
+    effects: &mut Effects,
+) {
     if reading.cold.is_empty() {
-        return shard.answer(asker, Answer::Fetched(reading.parts), effects);
+        return answer(shard, asker, &ask, at_owner_us, reading.parts, effects);
     }
     let id = shard.waits.id();
     let missing = reading.cold.len();
@@ -269,7 +280,30 @@ fn conclude(shard: &mut Shard, asker: Asker, ask: FetchAsk, reading: Reading, ef
         shard.store.locate(locate, token);
     }
     let locating = Some(Locating { parts: reading.parts, missing });
-    shard.waits.insert_fetch(id, FetchWait { asker, ask, deadline_us: u64::MAX, locating });
+    shard.waits.insert_fetch(id, FetchWait { asker, ask, deadline_us: u64::MAX, at_owner_us, locating });
+}
+
+fn answer(
+    shard: &mut Shard,
+    asker: Asker,
+    ask: &FetchAsk,
+    at_owner_us: u64,
+    parts: Vec<FetchedPart>,
+    effects: &mut Effects,
+) {
+    for (asked, fetched) in ask.parts.iter().zip(&parts) {
+        let bytes = fetched.records.len() as u64;
+        if bytes > 0
+            && let Some(slot) = shard.partition(&asked.key).map(|partition| partition.slot)
+        {
+            shard.count(slot, |traffic| {
+                traffic.reads += 1;
+                traffic.bytes_out += bytes;
+            });
+        }
+    }
+    let passage = Passage { at_owner_us, found_us: shard.step_us, ..Passage::default() };
+    shard.answer_passed(asker, Answer::Fetched(parts), passage, effects);
 }
 
 /// Takes in a position that a fetch was waiting for.
@@ -291,7 +325,7 @@ pub(super) fn located(
     if locating.missing == 0 {
         let wait = shard.waits.remove_fetch(id).expect("just found");
         let parts = wait.locating.expect("it located").parts;
-        shard.answer(wait.asker, Answer::Fetched(parts), effects);
+        answer(shard, wait.asker, &wait.ask, wait.at_owner_us, parts, effects);
     }
 }
 
@@ -354,7 +388,7 @@ fn finish_wait(shard: &mut Shard, id: WaitId, reading: Reading, effects: &mut Ef
             shard.partition_at(slot).expect("just found").forget_fetch(id);
         }
     }
-    conclude(shard, wait.asker, wait.ask, reading, effects);
+    conclude(shard, wait.asker, wait.ask, wait.at_owner_us, reading, effects);
 }
 
 fn read_error(error: ReadError) -> ErrorCode {

@@ -12,6 +12,7 @@ use storage::{AppendError, AppendOrigin, BatchHeader, Now, Slot};
 
 use super::split::{Layout, Part, ask_owners, by_topic};
 use crate::effects::{Context, Effects};
+use crate::ledger::Passage;
 use crate::letter::{Answer, AppendAsk, AppendPart, AppendedPart, Ask};
 use crate::limits::APPEND_WAITS_MAX;
 use crate::shard::Shard;
@@ -166,12 +167,14 @@ pub(crate) fn append(shard: &mut Shard, now: Now, asker: Asker, ask: AppendAsk, 
             Err(refused) => parts.push(refused),
         }
     }
+    let at_owner_us = now.monotonic_us;
     if missing == 0 {
-        shard.answer(asker, Answer::Appended(parts), effects);
+        let passage = Passage { at_owner_us, ..Passage::default() };
+        shard.answer_passed(asker, Answer::Appended(parts), passage, effects);
     } else {
         let timeout_us = u64::try_from(ask.timeout_ms).unwrap_or(0) * 1_000;
         let deadline_us = now.monotonic_us + timeout_us;
-        shard.waits.appends.insert(id, AppendWait { asker, parts, missing, deadline_us });
+        shard.waits.appends.insert(id, AppendWait { asker, parts, missing, deadline_us, at_owner_us });
     }
     // What is acknowledged from memory can be read at once.
     for slot in moved {
@@ -188,8 +191,13 @@ fn append_part(
     let partition =
         shard.partition(&part.key).ok_or(AppendedPart::refused(ErrorCode::NotLeaderOrFollower))?;
     let (slot, epoch) = (partition.slot, storage::LeaderEpoch(partition.leader_epoch));
+    let bytes = part.records.len() as u64;
     let appended =
         shard.store.append(now, slot, part.records, AppendOrigin::Client, epoch).map_err(refused)?;
+    shard.count(slot, |traffic| {
+        traffic.batches_in += 1;
+        traffic.bytes_in += bytes;
+    });
     let answer = AppendedPart {
         error: ErrorCode::None,
         base_offset: appended.base_offset.0,
@@ -230,7 +238,8 @@ pub(crate) fn release(shard: &mut Shard, slot: Slot, effects: &mut Effects) {
         wait.missing -= 1;
         if wait.missing == 0 {
             let wait = shard.waits.appends.remove(&id).expect("just found");
-            shard.answer(wait.asker, Answer::Appended(wait.parts), effects);
+            let passage = Passage { at_owner_us: wait.at_owner_us, ..shard.block };
+            shard.answer_passed(wait.asker, Answer::Appended(wait.parts), passage, effects);
         }
     }
 }
@@ -256,5 +265,7 @@ fn fail(shard: &mut Shard, id: WaitId, error: ErrorCode, effects: &mut Effects) 
         ErrorCode::None => AppendedPart::refused(error),
         _ => part,
     });
-    shard.answer(wait.asker, Answer::Appended(refused.collect()), effects);
+    // It waited for the disk until now.
+    let passage = Passage { at_owner_us: wait.at_owner_us, durable_us: shard.step_us, ..Passage::default() };
+    shard.answer_passed(wait.asker, Answer::Appended(refused.collect()), passage, effects);
 }

@@ -29,6 +29,7 @@ use self::draft::Draft;
 use self::random::Random;
 use crate::config::BrokerConfig;
 use crate::ids::{Address, AskId, ListenerKind, ShardId};
+use crate::ledger::Passage;
 use crate::letter::{Answer, Ask, Letter};
 use crate::metadata::log::{MetaDone, MetaLog, MetaOp, Progress, RecoveredMeta};
 use crate::metadata::record::{BrokerRegisterV1, ClusterV1, EndpointV1, ProducerIdBlockV1};
@@ -401,7 +402,10 @@ impl Controller {
         while self.waiting.front().is_some_and(|waiting| waiting.version <= everywhere) {
             let waiting = self.waiting.pop_front().expect("just seen");
             if let Some(answer) = waiting.answer {
-                effects.letters.push((waiting.to, Letter::Answer { id: waiting.id, answer }));
+                effects.letters.push((
+                    waiting.to,
+                    Letter::Answer { id: waiting.id, answer, passage: Passage::default() },
+                ));
             }
         }
     }
@@ -415,7 +419,10 @@ impl Controller {
             if waiting.late.as_ref().is_some_and(|(at_us, _)| *at_us <= now.monotonic_us) {
                 let (_, answer) = waiting.late.take().expect("just seen");
                 waiting.answer = None;
-                effects.letters.push((waiting.to, Letter::Answer { id: waiting.id, answer }));
+                effects.letters.push((
+                    waiting.to,
+                    Letter::Answer { id: waiting.id, answer, passage: Passage::default() },
+                ));
             }
         }
         self.late_us = self.waiting.iter().filter_map(|waiting| Some(waiting.late.as_ref()?.0)).min();

@@ -95,7 +95,7 @@ impl World {
         for (to, letter) in effects.letters {
             match letter {
                 Letter::Image(image) => self.images.push_back((to, image)),
-                Letter::Answer { id, answer } => {
+                Letter::Answer { id, answer, .. } => {
                     let before = self.answers.insert(id.0, answer);
                     assert!(before.is_none(), "a question is answered once");
                 }

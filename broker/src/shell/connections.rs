@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use net::connection::{Connection, ConnectionLimits, OutgoingResponse, Received, Ticket};
 use net::socket::{BoundListener, FrameHost, FrameReader, FrameWriter, Pass, ReadError, Written};
+use net::wire::{FRAME_PREFIX_BYTES, Part};
 use net::{ApiKey, Request};
 use storage::op::FileSlice;
 
@@ -22,6 +23,7 @@ use super::file_sender::{FileSender, Range, Sent};
 use super::ring::Ring;
 use crate::effects::{Incoming, Reply, ReplyBody};
 use crate::ids::{ConnectionId, ListenerKind};
+use crate::ledger::{Api, Arrival, Ledger, Trace};
 use crate::step::Input;
 
 /// A frame that has begun must be complete after this long, plus what it takes at [`FRAME_BYTES_PER_S`].
@@ -44,6 +46,8 @@ pub struct ConnectionsOptions {
     pub frame_bytes_max: usize,
     /// Kafka's `connections.max.idle.ms`; negative for never.
     pub idle_ms_max: i64,
+    /// Whether a ledger is kept.
+    pub ledger: bool,
 }
 
 /// The connections of one shard.
@@ -63,6 +67,10 @@ pub struct Connections {
     scratch: Box<[u8]>,
     files: FileSender,
     refused: u64,
+    /// Where it is written down what became of each request; `None` if nobody wants to know.
+    pub ledger: Option<Ledger>,
+    /// When the turn began.
+    turn_us: u64,
 }
 
 /// What all connections of a shard share, and their gates look at.
@@ -70,6 +78,8 @@ pub struct Connections {
 struct Shared {
     request_bytes: usize,
     request_bytes_max: usize,
+    /// Requests that keep a place in the order of their connection.
+    requests: usize,
     /// The store is behind: producers have to wait.
     producers_wait: bool,
     /// The broker stops: no new connections, no new requests.
@@ -104,6 +114,20 @@ struct Peer {
     active_us: u64,
     /// When the frame that is being read must be complete.
     frame_due_us: Option<u64>,
+    /// Since when there is something to read, as far as one can know, microseconds.
+    readable_us: u64,
+    /// What the ledger wants to know of once it is written.
+    owed: Vec<Owed>,
+}
+
+/// A response that is not written yet.
+struct Owed {
+    ticket: Ticket,
+    trace: Trace,
+    /// When it was queued.
+    queued_us: Option<u64>,
+    /// It is with the writer.
+    taken: bool,
 }
 
 /// What the writing half is at.
@@ -143,6 +167,8 @@ impl Connections {
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             files: FileSender::default(),
             refused: 0,
+            ledger: options.ledger.then(|| Ledger::new(clock.elapsed_us())),
+            turn_us: 0,
         }
     }
 
@@ -202,15 +228,34 @@ impl Connections {
             produces: false,
             active_us: self.clock.elapsed_us(),
             frame_due_us: None,
+            readable_us: 0,
+            owed: Vec::new(),
         };
         self.open.insert(id, peer);
         inputs.push_back(Input::Connected { connection: id, listener });
     }
 
+    /// A turn begins.
+    pub fn begin_turn(&mut self, now_us: u64) {
+        self.turn_us = now_us;
+    }
+
+    /// When it began.
+    pub fn turn_us(&self) -> u64 {
+        self.turn_us
+    }
+
+    /// Open connections.
+    pub fn count(&self) -> usize {
+        self.open.len()
+    }
+
     /// A socket has become readable.
     pub fn readable(&mut self, id: ConnectionId) {
         if let Some(peer) = self.open.get_mut(&id) {
-            peer.readable = true;
+            if !std::mem::replace(&mut peer.readable, true) {
+                peer.readable_us = self.turn_us;
+            }
             queue(&mut self.ready, peer);
         }
     }
@@ -270,7 +315,18 @@ impl Connections {
             return Ok(());
         }
         let now_us = self.clock.elapsed_us();
-        let Peer { reader, socket, protocol, listener, host, produces, active_us, frame_due_us, .. } = peer;
+        let Peer {
+            reader,
+            socket,
+            protocol,
+            listener,
+            host,
+            produces,
+            active_us,
+            frame_due_us,
+            readable_us,
+            ..
+        } = peer;
         let mut host = Host {
             shared: &mut self.shared,
             inputs,
@@ -282,11 +338,16 @@ impl Connections {
             produces,
             active_us,
             frame_due_us,
+            readable_us: *readable_us,
+            clock: self.clock,
+            ledger: self.ledger.as_mut(),
             answered: false,
             refusal: None,
         };
         let pass = reader.pass(socket, &mut self.scratch, &mut host);
         let (answered, refusal) = (host.answered, host.refusal.take());
+        // What is left came before this pass or after it: what follows was not readable any later than is told.
+        *readable_us = now_us;
         if let Some(refusal) = refusal {
             return Err(Farewell::Because(refusal));
         }
@@ -309,6 +370,10 @@ impl Connections {
         let Some(peer) = self.open.get_mut(&reply.connection) else { return };
         match reply.body {
             ReplyBody::Response { response, files } => {
+                if reply.trace.arrival.api.is_some() {
+                    let (ticket, trace) = (reply.ticket, reply.trace);
+                    peer.owed.push(Owed { ticket, trace, queued_us: None, taken: false });
+                }
                 let api: ApiKey = response.api_key();
                 if !files.is_empty() {
                     peer.files.insert(reply.ticket, files);
@@ -318,7 +383,13 @@ impl Connections {
                     return self.close(reply.connection, Farewell::Silent, ring, inputs);
                 }
             }
-            ReplyBody::Nothing => peer.protocol.respond_nothing(reply.ticket),
+            ReplyBody::Nothing => {
+                peer.protocol.respond_nothing(reply.ticket);
+                if let Some(ledger) = &mut self.ledger {
+                    let now_us = self.clock.elapsed_us();
+                    ledger.written(reply.connection, &reply.trace, now_us, now_us);
+                }
+            }
             ReplyBody::Close { reason } => {
                 return self.close(reply.connection, Farewell::Because(reason), ring, inputs);
             }
@@ -329,6 +400,9 @@ impl Connections {
     /// Writes what was replied, all of a connection at once. Once per turn.
     pub fn write_replies(&mut self, ring: &mut Ring, disk: &mut DiskLink, inputs: &mut VecDeque<Input>) {
         let mut replied = std::mem::take(&mut self.replied);
+        if self.ledger.is_some() && !replied.is_empty() {
+            self.note_queued(&replied);
+        }
         for id in replied.drain(..) {
             // In order, so what is still being written goes first; then this comes up again.
             if self.open.get(&id).is_some_and(|peer| peer.writer.is_empty())
@@ -340,17 +414,35 @@ impl Connections {
         self.replied = replied;
     }
 
+    /// All responses of a turn are queued at one moment: when the last of them is encoded.
+    fn note_queued(&mut self, replied: &[ConnectionId]) {
+        let now_us = self.clock.elapsed_us();
+        for id in replied {
+            let Some(peer) = self.open.get_mut(id) else { continue };
+            for owed in &mut peer.owed {
+                owed.queued_us.get_or_insert(now_us);
+            }
+        }
+    }
+
     fn write(&mut self, id: ConnectionId, ring: &mut Ring, disk: &mut DiskLink) -> Result<(), Farewell> {
         let peer = self.open.get_mut(&id).expect("it was there");
         loop {
-            if peer.writer.is_empty() && !peer.take_writes(&mut self.shared, &mut self.files, disk) {
+            if peer.writer.is_empty()
+                && !peer.take_writes(&mut self.shared, &mut self.files, &mut self.ledger, disk)
+            {
                 break;
             }
             if matches!(peer.sending, Sending::Opening(_) | Sending::Helped(_)) {
                 break;
             }
             match peer.writer.write(&peer.socket).map_err(|error| farewell_of(error.into()))? {
-                Written::All => peer.active_us = self.clock.elapsed_us(),
+                Written::All => {
+                    peer.active_us = self.clock.elapsed_us();
+                    if let Some(ledger) = &mut self.ledger {
+                        peer.settle(ledger);
+                    }
+                }
                 Written::Blocked => {
                     await_writable(peer, ring);
                     break;
@@ -494,7 +586,7 @@ impl Connections {
 
     /// Requests that are not answered yet.
     pub fn requests_in_flight(&self) -> usize {
-        self.open.values().map(|peer| peer.protocol.requests_in_flight()).sum()
+        self.shared.requests
     }
 
     fn close(&mut self, id: ConnectionId, farewell: Farewell, ring: &mut Ring, inputs: &mut VecDeque<Input>) {
@@ -502,6 +594,7 @@ impl Connections {
         if let Farewell::Because(reason) = farewell {
             tracing::info!(peer = %peer.address, "closing a connection: {reason}");
         }
+        self.shared.requests -= peer.protocol.requests_in_flight();
         self.shared.release(peer.protocol.bytes_in_flight() + peer.reader.admitted().unwrap_or(0));
         ring.forget(id, peer.awaits_writable);
         // A helper may hold the socket a moment longer; the peer shall not wait for that.
@@ -514,11 +607,25 @@ impl Connections {
 
 impl Peer {
     /// Moves the replies whose turn it is to the writer; false if there are none.
-    fn take_writes(&mut self, shared: &mut Shared, files: &mut FileSender, disk: &mut DiskLink) -> bool {
+    fn take_writes(
+        &mut self,
+        shared: &mut Shared,
+        files: &mut FileSender,
+        ledger: &mut Option<Ledger>,
+        disk: &mut DiskLink,
+    ) -> bool {
         let before = self.protocol.bytes_in_flight();
+        let requests_before = self.protocol.requests_in_flight();
         let mut responses: Vec<OutgoingResponse> = Vec::new();
         self.protocol.take_writes(&mut responses);
+        shared.requests -= requests_before - self.protocol.requests_in_flight();
         shared.release(before - self.protocol.bytes_in_flight());
+        if let (Some(ledger), Some(last)) = (ledger, responses.last()) {
+            ledger.response(responses.iter().map(bytes_of).sum());
+            for owed in self.owed.iter_mut().filter(|owed| owed.ticket <= last.ticket) {
+                owed.taken = true;
+            }
+        }
         self.sending = Sending::Memory;
         let mut slices = VecDeque::new();
         for response in responses {
@@ -529,6 +636,17 @@ impl Peer {
             self.sending = self.open_files(slices, files, disk);
         }
         !self.writer.is_empty()
+    }
+
+    /// Everything that was taken is written.
+    fn settle(&mut self, ledger: &mut Ledger) {
+        let written_us = self.active_us;
+        self.owed.retain(|owed| {
+            if owed.taken {
+                ledger.written(self.id, &owed.trace, owed.queued_us.unwrap_or(written_us), written_us);
+            }
+            !owed.taken
+        });
     }
 
     fn open_files(
@@ -594,6 +712,9 @@ struct Host<'a> {
     produces: &'a mut bool,
     active_us: &'a mut u64,
     frame_due_us: &'a mut Option<u64>,
+    readable_us: u64,
+    clock: Clock,
+    ledger: Option<&'a mut Ledger>,
     /// The connection has answered something by itself.
     answered: bool,
     refusal: Option<String>,
@@ -620,11 +741,14 @@ impl FrameHost for Host<'_> {
         // From here on the connection itself counts the bytes.
         let before = self.protocol.bytes_in_flight();
         self.shared.request_bytes -= frame.len();
+        let (frame_bytes, requests_before) = (frame.len(), self.protocol.requests_in_flight());
         let received = self.protocol.receive(frame);
         self.shared.request_bytes += self.protocol.bytes_in_flight() - before;
+        self.shared.requests += self.protocol.requests_in_flight() - requests_before;
         match received {
             Ok(Received::Request { ticket, header, request }) => {
                 *self.produces |= matches!(request, Request::Produce(_));
+                let arrival = self.arrival(&request, frame_bytes);
                 self.inputs.push_back(Input::Request(Incoming {
                     connection: self.connection,
                     ticket,
@@ -632,6 +756,7 @@ impl FrameHost for Host<'_> {
                     listener: self.listener,
                     host: self.host.to_owned(),
                     request,
+                    arrival,
                 }));
                 true
             }
@@ -645,6 +770,31 @@ impl FrameHost for Host<'_> {
             }
         }
     }
+}
+
+impl Host<'_> {
+    /// Reads the clock once for each request that is kept account of.
+    fn arrival(&mut self, request: &Request, frame_bytes: usize) -> Arrival {
+        let Some(ledger) = &mut self.ledger else { return Arrival::default() };
+        let bytes = FRAME_PREFIX_BYTES + frame_bytes;
+        ledger.request(bytes);
+        let api = match request {
+            Request::Produce(_) => Api::Produce,
+            Request::Fetch(_) => Api::Fetch,
+            _ => return Arrival::default(),
+        };
+        let (readable_us, parsed_us) = (self.readable_us, self.clock.elapsed_us());
+        Arrival { api: Some(api), bytes: bytes as u32, readable_us, parsed_us }
+    }
+}
+
+/// Size of a response, its file ranges included.
+fn bytes_of(response: &OutgoingResponse) -> usize {
+    let bytes = |part: &Part| match part {
+        Part::Bytes(bytes) => bytes.len(),
+        Part::File { length, .. } => *length as usize,
+    };
+    response.parts.iter().map(bytes).sum()
 }
 
 fn queue(ready: &mut VecDeque<ConnectionId>, peer: &mut Peer) {

@@ -20,9 +20,11 @@ use super::disk_speed::DiskSpeed;
 use super::lifecycle::{Lifecycle, Phase};
 use super::mailbox::{BACKLOG_MAX, Mailbox};
 use super::ring::{Event, Ring};
-use super::watchdog::TurnClock;
+use super::status::{Desk, Sheet};
+use super::watchdog::{Doing, TurnClock};
 use crate::effects::Effects;
 use crate::ids::{ListenerKind, ShardId};
+use crate::ledger::Gauges;
 use crate::letter::Letter;
 use crate::shard::Shard;
 use crate::step::Input;
@@ -69,6 +71,10 @@ pub struct Driver {
     pub wal_writes: BTreeMap<OpId, WalWriteInFlight>,
     /// How long small ones take.
     pub disk_speed: DiskSpeed,
+    /// Where the seconds of the ledger go.
+    pub desk: Arc<Desk>,
+    /// Bytes of a block of the WAL that goes to the kernel at the end of the turn.
+    pub wal_queued: Option<u64>,
 }
 
 /// A block of the WAL that is being written.
@@ -103,7 +109,7 @@ impl Driver {
         while stage != Stage::Complete {
             self.wait(stage, &sweep, !inputs.is_empty(), &waker, &mut events)?;
             let now = self.clock.now();
-            self.turns.begin(now.monotonic_us);
+            self.begin_turn(now.monotonic_us);
             for event in events.drain(..) {
                 self.take_event(event, &mut inputs);
             }
@@ -113,7 +119,9 @@ impl Driver {
             if sweep.due_us <= now.monotonic_us {
                 self.sweep(&mut sweep, now.monotonic_us, &mut inputs);
             }
+            let now = self.clock_for_ledger(now);
             self.step(now, &mut inputs, &mut effects);
+            self.turns.doing(Doing::Housekeeping);
             if self.shard.next_timeout().is_some_and(|due_us| due_us <= now.monotonic_us) {
                 self.shard.step(now, Input::Timeout, &mut effects);
             }
@@ -122,20 +130,29 @@ impl Driver {
                 tracing::debug!(shard = self.id.0, "{next:?}");
                 stage = next;
             }
-            self.shard.end_turn(now, &mut effects);
+            self.shard.end_turn(self.clock_for_ledger(now), &mut effects);
+            self.turns.doing(Doing::Effects);
             self.carry_out(&mut effects, &mut inputs);
             if !inputs.is_empty() {
                 // A block that is durable already, or connections that were closed.
                 self.step(self.clock.now(), &mut inputs, &mut effects);
                 self.carry_out(&mut effects, &mut inputs);
             }
-            self.turns.end();
+            self.end_turn();
         }
         Ok(())
     }
 
     fn step(&mut self, now: Now, inputs: &mut VecDeque<Input>, effects: &mut Effects) {
         for input in inputs.drain(..) {
+            self.turns.doing(Doing::of(&input));
+            if let Some(ledger) = &mut self.connections.ledger {
+                match input {
+                    Input::Letter { .. } => ledger.letter(),
+                    Input::Disk(_) => ledger.disk(),
+                    _ => {}
+                }
+            }
             self.shard.step(now, input, effects);
         }
     }
@@ -176,6 +193,77 @@ impl Driver {
             Event::Written(id, result) => self.wal_written(id, result, inputs),
             Event::Flushed(id, result) => self.wal_flushed(id, result, inputs),
         }
+    }
+
+    fn begin_turn(&mut self, now_us: u64) {
+        self.turns.begin(now_us);
+        self.connections.begin_turn(now_us);
+        if self.connections.ledger.is_none() {
+            return;
+        }
+        self.shard.disk_heard(now_us);
+        let gauges = self.gauges();
+        if let Some(ledger) = &mut self.connections.ledger {
+            ledger.begin_turn(now_us, gauges);
+        }
+    }
+
+    /// The clock is read anew in the middle of a turn only for the ledger: reading and decoding are no part of what
+    /// comes after.
+    fn clock_for_ledger(&self, now: Now) -> Now {
+        if self.connections.ledger.is_none() {
+            return now;
+        }
+        Now { monotonic_us: self.clock.elapsed_us(), ..now }
+    }
+
+    fn end_turn(&mut self) {
+        self.turns.end();
+        let queued = self.wal_queued.take();
+        if let Some(ledger) = &mut self.connections.ledger {
+            let now_us = self.clock.elapsed_us();
+            ledger.end_turn(now_us);
+            // What is queued goes to the kernel with the wait that follows at once.
+            if let Some(bytes) = queued {
+                self.note_block_submitted(now_us, bytes);
+            }
+        }
+    }
+
+    fn note_block_submitted(&mut self, now_us: u64, bytes: u64) {
+        self.shard.block_submitted(now_us);
+        if let Some(ledger) = &mut self.connections.ledger {
+            ledger.block_submitted(now_us, bytes);
+        }
+    }
+
+    fn note_block_ended(&mut self, now_us: u64) {
+        self.shard.disk_heard(now_us);
+        if let Some(ledger) = &mut self.connections.ledger {
+            ledger.block_ended(now_us);
+        }
+    }
+
+    fn gauges(&self) -> Gauges {
+        Gauges {
+            connections: self.connections.count() as u32,
+            requests_in_flight: self.connections.requests_in_flight() as u32,
+            letters_waiting: self.mailbox.backlog() as u32,
+            open_work: self.shard.open_work() as u32,
+            dirty_bytes: self.shard.dirty_bytes(),
+        }
+    }
+
+    /// Hands over what the ledger has of the last second; the next time if whoever reads it is at it just now.
+    fn publish(&mut self, now_us: u64) {
+        let gauges = self.gauges();
+        let Some(ledger) = &mut self.connections.ledger else { return };
+        let shard = &mut self.shard;
+        self.desk.give(|| Sheet {
+            second: ledger.take_second(now_us, gauges),
+            topics: shard.take_traffic(),
+            cpu_us: super::clock::thread_cpu_us(),
+        });
     }
 
     fn take_answers(&mut self, inputs: &mut VecDeque<Input>) {
@@ -225,12 +313,18 @@ impl Driver {
                 return inputs.push_back(Input::Disk(Done { id, result: Err(error) }));
             }
         };
-        let begun_us = self.clock.elapsed_us();
-        if self.disk_speed.is_worth_waiting_for(write.bytes().len()) {
+        let (begun_us, bytes) = (self.clock.elapsed_us(), write.bytes().len());
+        if self.disk_speed.is_worth_waiting_for(bytes) {
+            self.turns.doing(Doing::WalBlock);
+            self.note_block_submitted(begun_us, bytes as u64);
             let (written, flushed) = write.perform();
-            self.disk_speed.took(self.clock.elapsed_us() - begun_us);
+            let ended_us = self.clock.elapsed_us();
+            self.disk_speed.took(ended_us - begun_us);
+            self.note_block_ended(ended_us);
+            self.turns.doing(Doing::Effects);
             return self.wal_done(id, write, written, flushed, inputs);
         }
+        self.wal_queued = Some(bytes as u64);
         let write = WalWriteInFlight { write, begun_us, written: None };
         let write = self.wal_writes.entry(id).insert_entry(write).into_mut();
         // SAFETY: the map keeps it until both of its events have come, and the driver ends when none is in flight.
@@ -253,6 +347,7 @@ impl Driver {
             self.disk_speed.took(self.clock.elapsed_us() - begun_us);
         }
         let written = written.expect("a flush follows its write");
+        self.note_block_ended(self.connections.turn_us());
         self.wal_done(id, write, written, to_result(result).map(|_| ()), inputs);
     }
 
@@ -272,6 +367,7 @@ impl Driver {
         sweep.due_us = now_us + SWEEP_US;
         sweep.count += 1;
         self.connections.sweep(&mut self.ring, inputs);
+        self.publish(now_us);
         if sweep.count.is_multiple_of(SWEEPS_UNTIL_CLOSE) {
             self.connections.close_files();
             self.disk.close_idle_files();

@@ -29,7 +29,9 @@ mod preflight;
 mod ring;
 mod sendfile;
 mod signals;
+mod stall;
 mod start;
+mod status;
 mod watchdog;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +41,8 @@ use storage::disk::SyncMethod;
 
 pub use cores::{CoreList, SHARDS_MAX};
 pub use start::run;
+pub use status::{slow, top};
+pub use watchdog::STALL_MS;
 
 /// What the command line says. `None` leaves it to the config file, or to a default.
 #[derive(Clone, Debug)]
@@ -61,6 +65,10 @@ pub struct Options {
     pub check: bool,
     /// How a WAL block is made durable.
     pub sync_method: SyncMethod,
+    /// Whether it is written down where the time of each request went.
+    pub ledger: bool,
+    /// How long a turn of a shard may take before it is reported, milliseconds.
+    pub stall_ms: u64,
 }
 
 /// Why the broker does not start, or did not stop as it should. The text names the remedy.

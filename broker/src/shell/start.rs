@@ -33,6 +33,8 @@ use super::notify;
 use super::preflight;
 use super::ring::Ring;
 use super::signals::StopSignals;
+use super::stall;
+use super::status::{self, Desk, StatusParts, StatusSocket};
 use super::watchdog::{self, Pulse, TurnClock};
 use super::{Options, StartError};
 use crate::config::BrokerConfig;
@@ -130,6 +132,8 @@ struct Started {
     reports: Receiver<Report>,
     shards: usize,
     text: String,
+    /// Answers `monedula top` and `slow`; its socket is removed when it goes.
+    status: Option<StatusSocket>,
 }
 
 impl Started {
@@ -161,8 +165,20 @@ impl Started {
         pulses.push(Pulse::new("control"));
         let turns: Vec<Arc<TurnClock>> =
             (0..shards).map(|shard| TurnClock::new(format!("shard-{shard}"))).collect();
-        watchdog::start(clock, pulses.clone(), turns.clone())
-            .map_err(|error| StartError(format!("the watchdog thread does not start: {error}")))?;
+        let no_watchdog =
+            |error| StartError(format!("the watchdog thread does not start ({error}): check `ulimit -u`"));
+        let (stall_reports, stalls) = stall::start(clock).map_err(no_watchdog)?;
+        watchdog::start(clock, options.stall_ms * 1000, pulses.clone(), turns.clone(), stall_reports)
+            .map_err(no_watchdog)?;
+        let desks: Vec<Arc<Desk>> = turns.iter().map(|turns| Desk::new(turns.clone())).collect();
+        let status = status::serve(StatusParts {
+            data: directory.root().to_path_buf(),
+            cores: cores.ids().to_vec(),
+            ledger: options.ledger,
+            desks: desks.clone(),
+            stalls,
+            clock,
+        });
 
         let mut shared: Vec<_> = addresses.shared.into_iter().map(Vec::into_iter).collect();
         let mut core_direct = addresses.core_direct.into_iter();
@@ -187,10 +203,12 @@ impl Started {
                     request_bytes_max: request_bytes_max(shards),
                     frame_bytes_max: config.socket_request_max_bytes as usize,
                     idle_ms_max: config.connections_max_idle_ms,
+                    ledger: options.ledger,
                 },
                 clock,
                 lifecycle: lifecycle.clone(),
                 turns: turns[index].clone(),
+                desk: desks[index].clone(),
             };
             let bell = Bell::new().map_err(|error| {
                 StartError(format!("a shard gets no eventfd ({error}): raise `ulimit -n`"))
@@ -213,7 +231,7 @@ impl Started {
             pulse: pulses[shards].clone(),
         };
         start_executor("control".into(), 2, host, reporter, move |reporter| control.run(reporter))?;
-        Ok(Started { directory, lifecycle, reports, shards, text: addresses.text })
+        Ok(Started { directory, lifecycle, reports, shards, text: addresses.text, status })
     }
 
     fn wait_until_ready(&self, signals: &StopSignals) -> Result<(), StartError> {
@@ -233,7 +251,7 @@ impl Started {
         }
     }
 
-    fn wait_for_end(&self, signals: &StopSignals) -> Result<(), StartError> {
+    fn wait_for_end(mut self, signals: &StopSignals) -> Result<(), StartError> {
         let signal = loop {
             if let Some(signal) = signals.wait(LOOK) {
                 break signal;
@@ -270,6 +288,7 @@ impl Started {
         self.directory.mark_clean().map_err(|error| {
             StartError(format!("the clean stop was not noted ({error}): the next start recovers"))
         })?;
+        drop(self.status.take());
         tracing::info!("stopped in order");
         Ok(())
     }
@@ -290,6 +309,7 @@ struct ShardParts {
     clock: Clock,
     lifecycle: Arc<Lifecycle>,
     turns: Arc<TurnClock>,
+    desk: Arc<Desk>,
 }
 
 impl ShardParts {
@@ -318,6 +338,8 @@ impl ShardParts {
             turns: self.turns,
             wal_writes: BTreeMap::new(),
             disk_speed: DiskSpeed::default(),
+            desk: self.desk,
+            wal_queued: None,
         };
         driver.run()
     }
@@ -338,6 +360,7 @@ fn start_shard(
             return report(&reporter, Report::Failed(why));
         }
         wake_on_time();
+        parts.turns.enter();
         match parts.run(bell, disk) {
             Ok(()) => report(&reporter, Report::Stopped(id)),
             Err(error) => report(

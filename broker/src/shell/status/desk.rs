@@ -1,0 +1,50 @@
+//! Where a shard lays what its ledger has of a second, and the status thread finds it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use crate::ledger::{Second, TopicTraffic};
+use crate::shell::watchdog::TurnClock;
+
+/// Sheets that lie on a desk; more than the status thread ever lets come together while it answers somebody.
+const SHEETS_MAX: usize = 16;
+
+/// One second of one shard.
+#[derive(Debug)]
+pub struct Sheet {
+    /// What the ledger has.
+    pub second: Box<Second>,
+    /// What was appended to and read from each topic.
+    pub topics: Vec<TopicTraffic>,
+    /// CPU time that the shard's thread has had in its life, microseconds.
+    pub cpu_us: u64,
+}
+
+/// The desk of one shard.
+#[derive(Debug)]
+pub struct Desk {
+    sheets: Mutex<VecDeque<Sheet>>,
+    /// For how often it stalled.
+    pub turns: Arc<TurnClock>,
+}
+
+impl Desk {
+    /// An empty desk.
+    pub fn new(turns: Arc<TurnClock>) -> Arc<Desk> {
+        Arc::new(Desk { sheets: Mutex::new(VecDeque::new()), turns })
+    }
+
+    /// Lays a sheet down, without waiting: if somebody is at the desk, it is for the next time.
+    pub fn give(&self, sheet: impl FnOnce() -> Sheet) {
+        let Ok(mut sheets) = self.sheets.try_lock() else { return };
+        if sheets.len() == SHEETS_MAX {
+            sheets.pop_front();
+        }
+        sheets.push_back(sheet());
+    }
+
+    /// Takes all sheets.
+    pub fn take(&self) -> VecDeque<Sheet> {
+        std::mem::take(&mut *self.sheets.lock().expect("a panic ends the process"))
+    }
+}
