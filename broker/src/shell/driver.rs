@@ -220,13 +220,12 @@ impl Driver {
     fn end_turn(&mut self) {
         self.turns.end();
         let queued = self.wal_queued.take();
-        if let Some(ledger) = &mut self.connections.ledger {
-            let now_us = self.clock.elapsed_us();
-            ledger.end_turn(now_us);
-            // What is queued goes to the kernel with the wait that follows at once.
-            if let Some(bytes) = queued {
-                self.note_block_submitted(now_us, bytes);
-            }
+        let Some(ledger) = &mut self.connections.ledger else { return };
+        let now_us = self.clock.elapsed_us();
+        ledger.end_turn(now_us);
+        // What is queued goes to the kernel with the wait that follows at once.
+        if let Some(bytes) = queued {
+            self.note_block_submitted(now_us, bytes);
         }
     }
 

@@ -21,8 +21,8 @@ use super::watchdog::Alarm;
 /// Frames of a backtrace.
 const FRAMES_MAX: usize = 64;
 
-/// Frames above the one that was interrupted: the handler, and the kernel's way into it.
-const FRAMES_OF_HANDLER: usize = 2;
+/// Frames above the one that was interrupted: the two functions of the handler, and the kernel's way into it.
+const FRAMES_OF_HANDLER: usize = 3;
 
 /// How long a thread has to answer the signal.
 const ANSWER_MAX: Duration = Duration::from_millis(50);
@@ -227,6 +227,7 @@ extern "C" fn note_frames(_: libc::c_int) {
 }
 
 #[cfg(target_env = "gnu")]
+#[inline(never)]
 fn frames_of_caller(frames: &mut [*mut c_void]) -> usize {
     // SAFETY: at most as many addresses are written as there is room for. It walks the unwind tables of the binary, which
     // allocates nothing once the unwinder is loaded, and takes no lock that this thread could hold: finding the tables of

@@ -406,7 +406,14 @@ mod tests {
 
     #[test]
     fn what_a_shard_does_keeps_its_form_as_a_number() {
-        let all = [Doing::Sockets, Doing::Letter, Doing::Disk, Doing::Housekeeping, Doing::Effects, Doing::WalBlock];
+        let all = [
+            Doing::Sockets,
+            Doing::Letter,
+            Doing::Disk,
+            Doing::Housekeeping,
+            Doing::Effects,
+            Doing::WalBlock,
+        ];
         for doing in all.into_iter().chain(ApiKey::ALL.iter().map(|key| Doing::Request(*key))) {
             assert_eq!(Doing::of_code(doing.code()), doing);
         }
