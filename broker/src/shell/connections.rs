@@ -346,7 +346,7 @@ impl Connections {
         };
         let pass = reader.pass(socket, &mut self.scratch, &mut host);
         let (answered, refusal) = (host.answered, host.refusal.take());
-        // What is left came before this pass or after it: what follows was not readable any later than is told.
+        // What is left came before this pass or after it, nobody knows when: it counts from here.
         *readable_us = now_us;
         if let Some(refusal) = refusal {
             return Err(Farewell::Because(refusal));
