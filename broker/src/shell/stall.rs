@@ -327,20 +327,20 @@ mod tests {
             length_us: 60_000,
             turn: Some((turn.clone(), 5, Doing::Letter)),
         };
-        // On a machine that is starved it may not get its core in time to answer.
-        let note =
-            std::iter::repeat_with(|| look_at(&alarm, 1)).take(100).find(|note| !note.backtrace.is_empty());
+        // It may be on its way there still, or not get its core in time to answer.
+        let spins = |note: &StallNote| {
+            let named = note.backtrace.iter().any(|frame| frame.contains("goes_round_and_round"));
+            named || cfg!(not(target_env = "gnu"))
+        };
+        let note = std::iter::repeat_with(|| look_at(&alarm, 1)).take(100).find(spins);
         turn.end();
         let late = look_at(&alarm, 2);
         stop.store(true, Ordering::Relaxed);
         spinner.join().expect("it ends");
         assert!(late.doing.contains("ended before"), "{}", late.doing);
-        let note = note.expect("it answers");
+        let note = note.expect("it is found");
         assert_eq!(note.doing, "a letter");
         assert!(note.kernel.starts_with("its thread runs"), "{}", note.kernel);
-        if cfg!(target_env = "gnu") {
-            assert!(note.backtrace.iter().any(|frame| frame.contains("goes_round_and_round")), "{note:?}");
-        }
         assert_eq!(kernel_side(i32::MAX), "its thread is gone");
         assert_eq!(backtrace_of(i32::MAX), None, "who is gone does not answer");
     }

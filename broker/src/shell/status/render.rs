@@ -354,7 +354,7 @@ disk vda  busy 31 %  writes 2.0k/s  written 9.1MB/s  read 0B/s
 
 shard   cpu% busy% wal%  conn  req/s  in/s out/s wal/s flight mail  dirty stall
 0@2       41    48   90     4   8.1k  8.7M  730k  2.0k     20    0   1.2M     1
-1@2                                                   no figures yet; stalls 1
+1@2                                                    no figures yet; stalls 1
 
 produce, µs       parse   route   block  submit    disk  answer   write   total
 0     mean           12       0      40       8     250      20      15     345
