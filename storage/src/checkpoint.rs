@@ -27,6 +27,9 @@ pub struct CheckpointV1 {
     /// Partitions changed their shard at the start of the incarnation, so files of earlier ones may hold what no
     /// checkpoint of this shard does.
     pub remapped: bool,
+    /// Lives below this one count no more, whatever is left of them or comes back: when this life began, all shards
+    /// of this one or a later one had checkpoints.
+    pub obsolete_below: u64,
     /// Counts the checkpoints of the incarnation from 1.
     pub generation: u64,
     /// The first WAL block of the incarnation that is not covered.

@@ -43,6 +43,8 @@ pub struct Recovered {
     pub previous: Vec<FileName>,
     /// Partitions changed their shard: `previous` may go only when every shard has its first checkpoint.
     pub remapped: bool,
+    /// Lives below this one count no more.
+    pub obsolete_below: u64,
     /// What a start has to tell; of the whole volume, but for `damaged`, which is of this shard.
     pub report: RecoveryReport,
     /// The last WAL file of the shard, for a store that wrongly goes on in it.
@@ -63,6 +65,7 @@ impl Recovered {
             ends: Vec::new(),
             previous: Vec::new(),
             remapped: false,
+            obsolete_below: 0,
             report: RecoveryReport::default(),
             #[cfg(feature = "mutations")]
             old_wal: None,
@@ -175,6 +178,8 @@ struct Rebuilt {
 #[derive(Debug)]
 struct Volume {
     lives: BTreeMap<LifeId, Life>,
+    /// Lives below this one count no more.
+    obsolete_below: u64,
     ends: BTreeMap<LifeId, Lsn>,
     /// What later incarnations say about how far they took earlier ones over.
     taken_over: BTreeMap<LifeId, Lsn>,
@@ -209,6 +214,7 @@ impl Volume {
             report.bad_checkpoints += life.bad_slots;
         }
         Ok(Volume {
+            obsolete_below: obsolete_below(&lives),
             lives,
             ends: BTreeMap::new(),
             taken_over: BTreeMap::new(),
@@ -222,18 +228,14 @@ impl Volume {
     }
 
     /// Whether later checkpoints hold all that this life could tell: either the shard itself has one and no
-    /// partition changed its shard, or all shards of some later life have one.
+    /// partition changed its shard, or all shards of some later life have one, or had.
     fn is_obsolete(&self, (incarnation, shard): LifeId) -> bool {
-        self.lives.iter().any(|(later, life)| {
-            let Some(checkpoint) = life.checkpoint.as_ref().filter(|_| later.0 > incarnation) else {
-                return false;
-            };
-            let complete = || {
-                (0..checkpoint.shards)
-                    .all(|shard| self.lives.get(&(later.0, shard)).is_some_and(|l| l.checkpoint.is_some()))
-            };
-            (later.1 == shard && !checkpoint.remapped) || complete()
-        })
+        let replaces = |(later, life): (&LifeId, &Life)| {
+            *later > (incarnation, shard)
+                && later.1 == shard
+                && life.checkpoint.as_ref().is_some_and(|checkpoint| !checkpoint.remapped)
+        };
+        incarnation < self.obsolete_below || self.lives.iter().any(replaces)
     }
 
     /// Learns from the first block of each life how far it took the earlier ones over.
@@ -474,6 +476,7 @@ impl Volume {
                 incarnation,
                 ends: ends.clone(),
                 remapped,
+                obsolete_below: self.obsolete_below,
                 report: self.report.clone(),
                 #[cfg(feature = "mutations")]
                 old_wal: self.old_wals.remove(&shard),
@@ -545,6 +548,18 @@ impl Volume {
         }
         Ok(true)
     }
+}
+
+/// The newest life of which all shards have checkpoints, or had: files of one shard may go before what they made
+/// obsolete in another, so each later checkpoint remembers.
+fn obsolete_below(lives: &BTreeMap<LifeId, Life>) -> u64 {
+    let checkpoint = |id: &LifeId| lives.get(id).and_then(|life| life.checkpoint.as_ref());
+    let known = lives.keys().filter_map(|id| {
+        let newest = checkpoint(id)?;
+        let complete = (0..newest.shards).all(|shard| checkpoint(&(id.0, shard)).is_some());
+        Some(if complete { id.0 } else { newest.obsolete_below })
+    });
+    known.max().unwrap_or(0)
 }
 
 /// Where the replay of a life stands.

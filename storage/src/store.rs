@@ -64,6 +64,8 @@ pub struct Store {
     /// Files of earlier incarnations, which go after the first checkpoint.
     previous: Vec<FileName>,
     remapped: bool,
+    /// Lives below this one count no more.
+    obsolete_below: u64,
     unattributed_loss: Option<String>,
     loading: bool,
     no_space: bool,
@@ -300,6 +302,7 @@ impl Store {
             doomed: BTreeMap::new(),
             previous: recovered.previous,
             remapped: recovered.remapped,
+            obsolete_below: recovered.obsolete_below,
             unattributed_loss: recovered.report.unattributed_loss,
             loading: true,
             no_space: false,

@@ -31,6 +31,8 @@ struct Run {
     random: Random,
     promises: BTreeMap<PartitionKey, Promise>,
     next_tag: u64,
+    /// Shards that have their first checkpoint of this life.
+    first_checkpoints: u16,
 }
 
 impl Run {
@@ -51,6 +53,7 @@ impl Run {
             random,
             promises: BTreeMap::new(),
             next_tag: 1,
+            first_checkpoints: 0,
         }
     }
 
@@ -118,6 +121,12 @@ impl Run {
     fn heed_events(&mut self) {
         for (shard, event) in std::mem::take(&mut self.world.events) {
             match event {
+                Event::FirstCheckpoint => {
+                    self.first_checkpoints += 1;
+                    if self.first_checkpoints == self.world.shards {
+                        self.world.release_previous();
+                    }
+                }
                 Event::Durable { slot, end } => {
                     let store = &self.world.stores[usize::from(shard)];
                     let Some((_, key)) = store.partitions().find(|(other, _)| *other == slot) else {
@@ -194,6 +203,7 @@ impl Run {
             };
             assert_eq!(state(first), state(again));
         }
+        self.first_checkpoints = 0;
         self.world.open(again)
     }
 

@@ -5,7 +5,7 @@ mod support;
 
 use storage::config::{FlushMode, LogConfig, StoreConfig};
 use storage::memory_disk::MemoryDisk;
-use storage::op::{FileName, Which};
+use storage::op::{FileName, Op, OpId, OpKind, Which};
 use storage::store::{AppendError, AppendOrigin, Event, Located, Read, ReadError, TimestampSearch};
 use storage::types::{LeaderEpoch, Lsn, Offset};
 use support::*;
@@ -573,11 +573,54 @@ fn another_number_of_shards_finds_every_partition() {
             world.checkpoint();
             let firsts = world.events.iter().filter(|(_, e)| matches!(e, Event::FirstCheckpoint)).count();
             assert_eq!(firsts, 3);
-            world.stores.iter_mut().for_each(storage::store::Store::release_previous);
+            world.release_previous();
             world.settle();
             let old = |name: &FileName| matches!(name, FileName::Wal { shard, .. } if *shard > 2);
             assert!(!world.disk.files().any(|(name, _)| old(&name)));
         }
+    }
+}
+
+#[test]
+fn what_comes_back_of_a_life_long_covered_is_no_loss() {
+    let mut world = World::new(25, 1);
+    for partition in 0..4 {
+        world.append(key(partition), batch(1, 1, 3000, 0));
+    }
+    world.checkpoint();
+    world.append(key(0), batch(2, 1, 3000, 0));
+    world.settle();
+    // The second life spreads the partitions over two shards, each takes its checkpoint, and the files of the first
+    // life begin to go: its WAL does, its checkpoints do not.
+    world.disk.lose_power();
+    world.start(2);
+    world.checkpoint();
+    world.disk.submit(Op {
+        id: OpId(u64::MAX),
+        kind: OpKind::Remove { files: vec![FileName::Wal { shard: 0, incarnation: 1, sequence: 1 }] },
+    });
+    world.disk.complete_first().expect("it was submitted");
+    let expected: Vec<_> =
+        (0..4).map(|partition| world.read_all(key(partition), Offset(0), 1 << 20)).collect();
+    // In the third life only one shard lives to its checkpoint, and removes its own of the second.
+    world.disk.kill();
+    world.start(2);
+    world.advance(world.config.checkpoint_interval_us + 1);
+    world.settle_alone(1);
+    assert!(
+        !world
+            .disk
+            .files()
+            .any(|(name, _)| matches!(name, FileName::Checkpoint { shard: 1, incarnation: 2, .. }))
+    );
+    world.disk.kill();
+    let reports = world.start(2);
+    assert_eq!(
+        reports[0].unattributed_loss, None,
+        "what the first life had is in the checkpoints of the second"
+    );
+    for (partition, expected) in (0..4).zip(expected) {
+        assert_eq!(world.read_all(key(partition), Offset(0), 1 << 20), expected);
     }
 }
 

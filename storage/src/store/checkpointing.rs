@@ -161,6 +161,7 @@ impl Store {
             shards: self.shards,
             incarnation: self.wal.incarnation,
             remapped: self.remapped,
+            obsolete_below: self.obsolete_below,
             generation: self.checkpoint.generation,
             replay_from: self.wal.next_lsn.0,
             prev_crc: self.wal.prev_crc,

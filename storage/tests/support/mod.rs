@@ -134,16 +134,31 @@ impl World {
     }
 
     pub fn end_turn(&mut self) {
-        for shard in 0..self.stores.len() {
-            let mut ops = Vec::new();
-            self.stores[shard].end_turn(self.now, &mut ops);
-            for mut op in ops {
-                self.owners.insert(self.next_id, (shard as u16, op.id.0));
-                op.id.0 = self.next_id;
-                self.next_id += 1;
-                self.disk.submit(op);
-            }
+        (0..self.stores.len()).for_each(|shard| self.end_turn_of(shard));
+    }
+
+    fn end_turn_of(&mut self, shard: usize) {
+        let mut ops = Vec::new();
+        self.stores[shard].end_turn(self.now, &mut ops);
+        for mut op in ops {
+            self.owners.insert(self.next_id, (shard as u16, op.id.0));
+            op.id.0 = self.next_id;
+            self.next_id += 1;
+            self.disk.submit(op);
         }
+    }
+
+    /// Runs until nothing is in flight, and only this shard gets turns.
+    pub fn settle_alone(&mut self, shard: usize) {
+        self.end_turn_of(shard);
+        while self.complete_one() {
+            self.end_turn_of(shard);
+        }
+    }
+
+    /// Tells every store that all shards have their first checkpoint.
+    pub fn release_previous(&mut self) {
+        self.stores.iter_mut().for_each(Store::release_previous);
     }
 
     /// Completes one operation, in an order of the disk's choice.
