@@ -185,6 +185,8 @@ struct Volume {
     taken_over: BTreeMap<LifeId, Lsn>,
     partitions: BTreeMap<PartitionKey, Rebuilt>,
     doomed: BTreeSet<PartitionKey>,
+    /// The shards in whose files there is something of a partition that counts, be it that it is gone.
+    sources: BTreeMap<PartitionKey, BTreeSet<u16>>,
     report: RecoveryReport,
     heeds_durable_lsn: bool,
     #[cfg(feature = "mutations")]
@@ -220,6 +222,7 @@ impl Volume {
             taken_over: BTreeMap::new(),
             partitions: BTreeMap::new(),
             doomed: BTreeSet::new(),
+            sources: BTreeMap::new(),
             report,
             heeds_durable_lsn: true,
             #[cfg(feature = "mutations")]
@@ -261,9 +264,11 @@ impl Volume {
         if life.checkpoint.is_some() || life.bad_slots == 0 || self.is_obsolete(id) {
             return;
         }
+        // What went because another shard's checkpoint covers it is not missing.
+        let is_gone = |id: &LifeId| !self.lives.contains_key(id) && !self.is_obsolete(*id);
         let missing = read_inherit(payload)
             .into_iter()
-            .any(|end| end.end > Lsn(1) && !self.lives.contains_key(&(end.incarnation, end.shard)));
+            .any(|end| end.end > Lsn(1) && is_gone(&(end.incarnation, end.shard)));
         if missing {
             self.lose(id, "no checkpoint can be read, and the files before it are gone");
         }
@@ -319,13 +324,14 @@ impl Volume {
         for state in &checkpoint.partitions {
             let log = restore_partition(state);
             self.doomed.remove(&log.key);
+            self.sources.insert(log.key, BTreeSet::from([id.1]));
             self.partitions.insert(log.key, Rebuilt { log, home: id, suspect: false });
         }
         for key in &checkpoint.doomed {
-            self.doomed.insert(PartitionKey {
-                topic_id: crate::types::TopicId(key.topic_id),
-                partition: key.partition,
-            });
+            let topic_id = crate::types::TopicId(key.topic_id);
+            let key = PartitionKey { topic_id, partition: key.partition };
+            self.sources.insert(key, BTreeSet::from([id.1]));
+            self.doomed.insert(key);
         }
         if let Some(loss) = &checkpoint.unattributed_loss {
             self.report.unattributed_loss.get_or_insert_with(|| loss.clone());
@@ -467,8 +473,11 @@ impl Volume {
         let obsolete: BTreeSet<LifeId> =
             self.lives.keys().copied().filter(|id| self.is_obsolete(*id)).collect();
         let strays = self.lives.keys().any(|id| id.1 >= shards && !obsolete.contains(id));
-        let moved = |partition: &Rebuilt| placement(partition.log.key) != partition.home.1;
-        let remapped = strays || self.partitions.values().any(moved);
+        let moved = |(key, sources): (&PartitionKey, &BTreeSet<u16>)| {
+            let shard = placement(*key);
+            sources.iter().any(|source| *source != shard)
+        };
+        let remapped = strays || self.sources.iter().any(moved);
         let ends: Vec<WalEnd> =
             self.ends.iter().map(|(id, end)| WalEnd { shard: id.1, incarnation: id.0, end: *end }).collect();
         let mut recovered: Vec<Recovered> = (0..shards)
@@ -508,6 +517,9 @@ impl Volume {
     }
 
     fn apply(&mut self, id: LifeId, entry: &crate::wal::Entry, payload: Option<&bytes::Bytes>) {
+        if entry.kind != EntryKind::Inherit {
+            self.sources.entry(entry.key).or_default().insert(id.1);
+        }
         match entry.kind {
             EntryKind::Inherit => return,
             EntryKind::Delete => {

@@ -625,6 +625,53 @@ fn what_comes_back_of_a_life_long_covered_is_no_loss() {
 }
 
 #[test]
+fn a_partition_that_moved_keeps_what_its_old_shard_has_until_all_shards_have_checkpoints() {
+    let mut world = World::new(26, 1);
+    world.append(key(1), batch(1, 1, 3000, 0));
+    world.settle();
+    // It moves to a shard of its own and goes on there; no checkpoint is taken.
+    world.start(2);
+    world.append(key(1), batch(2, 1, 3000, 0));
+    world.settle();
+    let expected = world.read_all(key(1), Offset(0), 1 << 20);
+    // In the third life only its old shard lives to a checkpoint, which covers nothing of the partition.
+    world.start(2);
+    world.advance(world.config.checkpoint_interval_us + 1);
+    world.settle_alone(0);
+    world.disk.kill();
+    let reports = world.start(2);
+    assert_eq!(reports[1].damaged, []);
+    assert_eq!(world.read_all(key(1), Offset(0), 1 << 20), expected);
+}
+
+#[test]
+fn a_torn_first_checkpoint_does_not_miss_what_another_shard_has_covered() {
+    let mut world = World::new(27, 2);
+    for partition in 0..2 {
+        world.append(key(partition), batch(1, 1, 3000, 0));
+    }
+    world.settle();
+    let expected: Vec<_> =
+        (0..2).map(|partition| world.read_all(key(partition), Offset(0), 1 << 20)).collect();
+    // The second life takes both WALs over. One shard's checkpoint is complete, and its WAL of the first life goes;
+    // the other's is cut off.
+    world.start(2);
+    world.settle();
+    world.advance(world.config.checkpoint_interval_us + 1);
+    world.settle_alone(1);
+    let file = FileName::Checkpoint { shard: 0, incarnation: 2, which: Which::A };
+    let kind = OpKind::WriteFile { file, parts: vec![b"MCKP".to_vec().into()] };
+    world.disk.submit(Op { id: OpId(u64::MAX), kind });
+    world.disk.complete_first().expect("it was submitted");
+    world.disk.kill();
+    let reports = world.start(2);
+    assert_eq!((reports[0].bad_checkpoints, reports[0].unattributed_loss.as_deref()), (1, None));
+    for (partition, expected) in (0..2).zip(expected) {
+        assert_eq!(world.read_all(key(partition), Offset(0), 1 << 20), expected);
+    }
+}
+
+#[test]
 fn epochs_begin_where_the_leader_says() {
     let mut world = World::new(23, 1);
     world.append(key(0), batch(1, 5, 100, 0));
