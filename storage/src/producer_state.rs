@@ -1,6 +1,10 @@
 //! What a partition knows about its idempotent producers, with Kafka's rules: the last five batches of each are
 //! remembered, one that comes again gets its old offsets, a sequence that does not follow is refused, a producer
 //! that is not known may begin anywhere (KIP-360), a newer epoch begins at sequence 0.
+//!
+//! One rule more: where the batch of an unknown producer was turned away, which the client sends again, what it had
+//! sent after it is out of order. Otherwise the second batch would be taken for the beginning, and the first refused
+//! for ever.
 
 use crate::batch::AppendError;
 use crate::header::{BatchHeader, increment_sequence};
@@ -10,6 +14,9 @@ use hashbrown::HashMap;
 
 /// Batches remembered per producer: a client has at most five requests in flight.
 pub const BATCHES_MAX: usize = 5;
+
+/// Producers of a partition whose first batch was turned away, at most. Beyond, Kafka's rules are all there is.
+const TURNED_AWAY_MAX: usize = 1000;
 
 /// One remembered batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +96,15 @@ pub enum Sequenced {
 #[derive(Clone, Debug, Default)]
 pub struct ProducerStates {
     producers: HashMap<ProducerId, ProducerEntry, FixedState>,
+    turned_away: HashMap<ProducerId, TurnedAway, FixedState>,
+}
+
+/// The first batch of a producer that is not known, which could not be taken.
+#[derive(Clone, Copy, Debug)]
+struct TurnedAway {
+    epoch: i16,
+    sequence: i32,
+    heard_ms: i64,
 }
 
 impl ProducerStates {
@@ -103,7 +119,16 @@ impl ProducerStates {
         if !header.has_producer() {
             return Ok(Sequenced::New);
         }
-        let Some(entry) = self.producers.get(&header.producer_id) else { return Ok(Sequenced::New) };
+        let Some(entry) = self.producers.get(&header.producer_id) else {
+            return match self.turned_away.get(&header.producer_id) {
+                Some(first)
+                    if first.epoch == header.producer_epoch && header.base_sequence > first.sequence =>
+                {
+                    Err(out_of_order(header, first.sequence - 1))
+                }
+                _ => Ok(Sequenced::New),
+            };
+        };
         if header.producer_epoch < entry.epoch {
             return Err(AppendError::InvalidProducerEpoch(format!(
                 "epoch {} of producer {} is older than {}",
@@ -134,6 +159,19 @@ impl ProducerStates {
         }
     }
 
+    /// Remembers that a batch could not be taken now, for reasons that are not its own.
+    pub fn turn_away(&mut self, header: &BatchHeader, heard_ms: i64) {
+        let (id, epoch) = (header.producer_id, header.producer_epoch);
+        if !header.has_producer() || self.producers.contains_key(&id) {
+            return;
+        }
+        let known = self.turned_away.get(&id).filter(|first| first.epoch >= epoch);
+        if known.is_none() && (self.turned_away.len() < TURNED_AWAY_MAX || self.turned_away.contains_key(&id))
+        {
+            self.turned_away.insert(id, TurnedAway { epoch, sequence: header.base_sequence, heard_ms });
+        }
+    }
+
     /// Remembers an appended batch. A batch at or below the last one known is passed over, so a batch may be
     /// replayed twice.
     pub fn update(&mut self, header: &BatchHeader, base_offset: Offset, heard_ms: i64) {
@@ -141,6 +179,7 @@ impl ProducerStates {
             return;
         }
         let batch = ProducerBatch::of(header, base_offset);
+        self.turned_away.remove(&header.producer_id);
         let entry = self.producers.entry(header.producer_id).or_insert_with(|| ProducerEntry {
             epoch: header.producer_epoch,
             batches: Vec::with_capacity(1),
@@ -163,6 +202,7 @@ impl ProducerStates {
     /// Forgets producers that were not heard of since `expired_before_ms`.
     pub fn expire(&mut self, expired_before_ms: i64) {
         self.producers.retain(|_, entry| entry.heard_ms >= expired_before_ms);
+        self.turned_away.retain(|_, first| first.heard_ms >= expired_before_ms);
     }
 
     /// Every producer, by id.
@@ -243,6 +283,24 @@ mod tests {
         append(&mut states, &batch(4, 0, 1), 11);
         assert!(matches!(states.check(&batch(3, 42, 1)), Err(AppendError::InvalidProducerEpoch(_))));
         append(&mut states, &batch(4, 1, 1), 12);
+    }
+
+    #[test]
+    fn what_was_sent_behind_a_first_batch_that_was_turned_away_is_out_of_order() {
+        let mut states = ProducerStates::default();
+        states.turn_away(&batch(0, 0, 2), 5);
+        states.turn_away(&batch(0, 2, 2), 5);
+        assert!(matches!(states.check(&batch(0, 2, 2)), Err(AppendError::OutOfOrderSequence(_))));
+        append(&mut states, &batch(0, 0, 2), 10);
+        append(&mut states, &batch(0, 2, 2), 12);
+        // A producer with another epoch, or one that is known, is judged as ever; one that never comes is forgotten.
+        states.turn_away(&batch(0, 9, 1), 6);
+        append(&mut states, &batch(0, 4, 1), 14);
+        let mut states = ProducerStates::default();
+        states.turn_away(&batch(3, 0, 1), 5);
+        assert_eq!(states.check(&batch(4, 7, 1)), Ok(Sequenced::New));
+        states.expire(6);
+        assert_eq!(states.check(&batch(3, 1, 1)), Ok(Sequenced::New));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod reading;
 
 use crate::batch::UncheckedBatch;
 use crate::config::{FlushMode, LogConfig, StoreConfig, TimestampType, mutated};
+use crate::header::BatchHeader;
 use crate::leader_epochs::LeaderEpochs;
 use crate::log::{Log, LogAppend, LogRead, TimestampCursor, TimestampStep};
 use crate::op::{DiskError, Done, FileName, FileSlice, LocateOp, Op, OpId, OpKind, Outcome};
@@ -425,7 +426,10 @@ impl Store {
         origin: AppendOrigin,
         epoch: LeaderEpoch,
     ) -> Result<Appended, AppendError> {
-        self.accepts_appends()?;
+        if let Err(why) = self.accepts_appends() {
+            self.turn_away(now, slot, &batches);
+            return Err(why);
+        }
         let partition = self.partitions[slot.index()].as_mut().expect("the slot belongs to a partition");
         let log = &mut partition.log;
         if let Some(offset) = log.damaged_from {
@@ -455,6 +459,15 @@ impl Store {
                     duplicate: false,
                 })
             }
+        }
+    }
+
+    /// Notes that a batch is not taken now, for reasons that are not its own: what its producer has already sent
+    /// behind it must not be taken for a beginning.
+    pub fn turn_away(&mut self, now: Now, slot: Slot, batches: &[u8]) {
+        let partition = self.partitions[slot.index()].as_mut().expect("the slot belongs to a partition");
+        if let Some(header) = BatchHeader::read(batches) {
+            partition.log.producers.turn_away(&header, now.wall_ms);
         }
     }
 

@@ -1,7 +1,7 @@
 //! A disk under virtual time: what is written is seen at once, and stays over a power cut only once it was flushed.
 //!
 //! * An operation is *started* and later *finished*; in between nothing of it is seen.
-//! * A power cut takes each sector that was not flushed by itself: the new content, the old, or (rarely) noise.
+//! * A power cut takes each sector that was not flushed by itself: the new content, the old, or (rarely) a mixture.
 //!   Operations in flight leave any of their sectors. Names that were not made durable may be gone, and removed ones back.
 //! * A kill leaves all that was written. Writes in flight are cancelled, done, or done *later*, when the next process
 //!   may already have read the file.
@@ -64,8 +64,9 @@ pub struct DiskFaults {
     pub flush_failure_permille: u64,
     /// Chance that a volatile sector is lost in a power cut, percent.
     pub lost_percent: u64,
-    /// Chance that a volatile sector becomes noise in a power cut, percent.
-    pub noise_percent: u64,
+    /// Chance that a volatile sector becomes a mixture of its old and its new content in a power cut, percent. What
+    /// both have in common it keeps.
+    pub mixture_percent: u64,
     /// Chance that a write in flight is done after the kill, percent.
     pub late_percent: u64,
 }
@@ -149,8 +150,9 @@ impl File {
             if volatile.stuck || random.percent(faults.lost_percent) {
                 let length = place.len();
                 place.copy_from_slice(&volatile.durable[..length]);
-            } else if random.percent(faults.noise_percent) {
-                place.iter_mut().for_each(|byte| *byte = random.next_u64() as u8);
+            } else if random.percent(faults.mixture_percent) {
+                let bytes = place.iter_mut().zip(&volatile.durable);
+                bytes.filter(|_| random.percent(50)).for_each(|(byte, old)| *byte = *old);
             }
         }
         if self.content.len() > self.durable_length && random.percent(50) {

@@ -90,7 +90,7 @@ impl Options {
                 spike_permille: *random.pick(&[0, 0, 5, 20]),
                 flush_failure_permille: if rot { 0 } else { *random.pick(&[0, 0, 0, 1, 3]) },
                 lost_percent: *random.pick(&[10, 50, 90, 100]),
-                noise_percent: *random.pick(&[0, 0, 20]),
+                mixture_percent: *random.pick(&[0, 0, 20]),
                 late_percent: *random.pick(&[0, 50, 100]),
             },
             mail_us: *random.pick(&[5, 50, 1_000]),

@@ -146,6 +146,11 @@ fn partition_response(index: i32, result: AppendedPart) -> PartitionProduceRespo
 /// Appends on the owner; answers when everything is durable, at once for `acks=0`.
 pub(crate) fn append(shard: &mut Shard, now: Now, asker: Asker, ask: AppendAsk, effects: &mut Effects) {
     if shard.waits.appends.len() >= APPEND_WAITS_MAX {
+        for part in &ask.parts {
+            if let Some(slot) = shard.partition(&part.key).map(|partition| partition.slot) {
+                shard.store.turn_away(now, slot, &part.records);
+            }
+        }
         let refused = vec![AppendedPart::refused(ErrorCode::RequestTimedOut); ask.parts.len()];
         return shard.answer(asker, Answer::Appended(refused), effects);
     }

@@ -178,6 +178,10 @@ impl Producer {
     }
 
     fn next_batch(&mut self, ctx: &mut Ctx<'_>, index: usize) -> Option<Batch> {
+        // Like a client that has learnt of the topic from the metadata.
+        if !ctx.history.is_there(&self.options.places[index]) {
+            return None;
+        }
         let stream = self.stream;
         let lane = &mut self.lanes[index];
         if let Some(batch) = lane.open.iter_mut().find(|batch| !batch.in_flight) {
