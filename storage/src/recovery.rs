@@ -14,7 +14,7 @@ mod walk;
 use crate::checkpoint::CheckpointV1;
 use crate::config::LogConfig;
 use crate::log::Log;
-use crate::op::{DiskError, DiskErrorKind, FileName, RecoverySource};
+use crate::op::{BLOCK_BYTES, DiskError, DiskErrorKind, FileName, RecoverySource};
 use crate::types::{Lsn, Offset, PartitionKey};
 use crate::wal::{EntryKind, ParsedBlock, WalEnd, read_inherit};
 use apply::{Applied, restore_partition};
@@ -287,6 +287,28 @@ impl Volume {
         Ok(walk.next_in_place(source)?.filter(ParsedBlock::is_intact))
     }
 
+    /// Whether the WAL of a life tells what the life stood on, or shows that it stood on nothing and has come to
+    /// nothing.
+    fn has_beginning(&self, source: &mut dyn RecoverySource, id: LifeId) -> Result<bool, DiskError> {
+        if self.first_block(source, id)?.is_some() {
+            return Ok(true);
+        }
+        let (incarnation, shard) = id;
+        let Some((sequence @ 1, _)) = self.lives[&id].wal.first().copied() else { return Ok(false) };
+        let start = source.read(&FileName::Wal { shard, incarnation, sequence }, 0, BLOCK_BYTES as usize)?;
+        Ok(incarnation == 1 && start.iter().all(|byte| *byte == 0))
+    }
+
+    /// Any partition that a life may have held is taken to have lost something, unless its next record proves
+    /// otherwise.
+    fn suspect(&mut self, id: LifeId) {
+        for partition in self.partitions.values_mut() {
+            if partition.home.0 < id.0 || partition.home == id {
+                partition.suspect = true;
+            }
+        }
+    }
+
     fn lose(&mut self, (incarnation, shard): LifeId, why: &str) {
         let message = format!("shard {shard}, incarnation {incarnation}: {why}");
         self.report.unattributed_loss.get_or_insert(message);
@@ -304,8 +326,9 @@ impl Volume {
             vouched = Lsn(checkpoint.durable_lsn);
             prev_crc = Some(checkpoint.prev_crc);
             self.load_checkpoint(id, checkpoint);
-        } else if bad_slots > 0 && wal.is_empty() {
-            self.lose(id, "no checkpoint can be read, and there is no WAL");
+        } else if bad_slots > 0 && !self.has_beginning(source, id)? {
+            self.lose(id, "no checkpoint can be read, nor the beginning of the WAL");
+            self.suspect(id);
         }
         let taken_over = self.taken_over.get(&id).copied();
         if checkpoint.is_some_and(|checkpoint| checkpoint.clean) {
@@ -411,16 +434,11 @@ impl Volume {
         Ok(true)
     }
 
-    /// Blocks up to `next` are lost, and with them their directories: any partition of the shard may have had
-    /// records in them, unless its next record proves otherwise.
+    /// Blocks up to `next` are lost, and with them their directories.
     fn lose_blocks(&mut self, replay: &Replay, next: Lsn) {
         let (expected, id) = (replay.expected, replay.id);
         self.lose(id, &format!("durable WAL blocks {expected} to {} cannot be read", next.0 - 1));
-        for partition in self.partitions.values_mut() {
-            if partition.home.0 < id.0 || partition.home == id {
-                partition.suspect = true;
-            }
-        }
+        self.suspect(id);
     }
 
     fn end_life(&mut self, walk: &BlockWalk, replay: &Replay, torn: bool) -> Result<(), DiskError> {

@@ -735,7 +735,7 @@ impl Store {
         let idle = self.purposes.is_empty() && self.issued.is_empty();
         // Without a file this life has written nothing, and what is there is that of an earlier one.
         let checkpointed = self.checkpoint.is_idle() && self.checkpoint.last_is_final;
-        let saved = self.wal.is_idle() && (checkpointed || !self.wal.has_file());
+        let saved = checkpointed || (self.wal.is_idle() && !self.wal.has_file());
         self.stopping && idle && (saved || self.failed.is_some())
     }
 

@@ -280,6 +280,27 @@ fn a_stop_in_order_leaves_nothing_to_replay() {
 }
 
 #[test]
+fn nothing_is_removed_behind_the_last_checkpoint_of_a_stop() {
+    let mut world = World::new(29, 1);
+    fill(&mut world, 0, 1 << 20, 3000);
+    let expected = world.read_all(key(0), Offset(0), 1 << 20);
+    world.stop();
+    let slot = world.slot(key(0));
+    world.store(key(0)).delete_records(slot, Offset(600)).expect("it is in the log");
+    world.advance(1_000_000);
+    world.settle();
+    assert!(world.stores[0].stopped());
+    assert!(
+        !world.events.iter().any(|(_, event)| matches!(event, Event::LogStart { .. })),
+        "it is not promised"
+    );
+    world.start(1);
+    assert_eq!(world.read_all(key(0), Offset(0), 1 << 20), expected);
+    world.settle();
+    assert_eq!(world.stores[0].failure(), None);
+}
+
+#[test]
 fn files_of_earlier_lives_go_after_the_first_checkpoint_and_none_is_written_to() {
     let mut world = World::new(11, 1);
     for life in 1..5u64 {
@@ -316,6 +337,29 @@ fn wal_files_are_recycled_and_do_not_pile_up() {
     world.disk.lose_power();
     world.start(1);
     assert_eq!(world.read_all(key(0), Offset(0), 1 << 20), all);
+}
+
+#[test]
+fn a_full_wal_makes_room_although_its_checkpoint_waits_for_it() {
+    let config = StoreConfig {
+        wal_bytes_max: 512 << 10,
+        checkpoint_wal_bytes: u64::MAX,
+        bypass_bytes_min: u32::MAX,
+        ..small_config()
+    };
+    let mut world = World::with(28, 1, config, small_log());
+    for tag in 0..400 {
+        world.append(key(0), batch(tag, 1, 5000, 0));
+    }
+    let end = Offset(400);
+    // Most of it still waits for room when the checkpoint that is to make room takes its state.
+    world.settle();
+    let slot = world.slot(key(0));
+    assert_eq!(world.store(key(0)).offsets(slot).durable_end, end);
+    world.settle();
+    let wal = |name: &FileName| matches!(name, FileName::Wal { .. });
+    let bytes: u64 = world.disk.files().filter(|file| wal(&file.0)).map(|file| file.1).sum();
+    assert!(bytes <= (512 << 10) + (2 << 20) + (512 << 10), "{bytes} bytes of WAL");
 }
 
 #[test]
@@ -544,6 +588,26 @@ fn one_rotten_checkpoint_costs_nothing_and_two_are_told() {
             assert_eq!(reports[0].damaged.len(), 1);
         }
     }
+}
+
+#[test]
+fn a_life_without_a_readable_beginning_is_a_loss() {
+    let mut world = World::new(30, 1);
+    for partition in 0..2 {
+        world.append(key(partition), batch(7, 1, 300, 0));
+    }
+    world.stop();
+    world.start(1);
+    world.stop();
+    let name = |which| FileName::Checkpoint { shard: 0, incarnation: 2, which };
+    world.disk.rot(&name(Which::A), 100);
+    world.disk.rot(&name(Which::B), 100);
+    // The salt of the first block: nothing shows that there ever was one.
+    world.disk.rot(&FileName::Wal { shard: 0, incarnation: 2, sequence: 1 }, 8);
+    let reports = world.start(1);
+    assert!(reports[0].unattributed_loss.is_some());
+    let slot = world.slot(key(0));
+    assert_eq!(world.store(key(0)).damaged_from(slot), Some(Offset(0)));
 }
 
 #[test]

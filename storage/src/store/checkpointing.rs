@@ -5,6 +5,7 @@
 //! WAL is kept back to the checkpoint *before* the newest, so that one rotten slot costs nothing. The first
 //! checkpoint of an incarnation goes to both slots, and only then do files of earlier incarnations go.
 
+use super::commit::Wal;
 use super::{Event, OPS_RETRY_US, Purpose, Store};
 use crate::checkpoint::{CheckpointV1, KeyV1, PartitionV1, ProducerV1, SegmentV1};
 use crate::config::mutated;
@@ -59,6 +60,8 @@ pub(super) struct Checkpointer {
     wal_bytes: u64,
     /// Where the newest checkpoint begins to replay.
     replay_from: Lsn,
+    /// The state that a stop in order leaves behind was taken.
+    pub final_is_taken: bool,
     pub last_is_final: bool,
 }
 
@@ -72,6 +75,7 @@ impl Checkpointer {
             next_at_us: first_at_us,
             wal_bytes: 0,
             replay_from: Lsn(0),
+            final_is_taken: false,
             last_is_final: false,
         }
     }
@@ -82,6 +86,11 @@ impl Checkpointer {
 
     pub(super) fn request(&mut self) {
         self.requested = true;
+    }
+
+    /// Whether the checkpoint under way holds entries that are not durable yet.
+    pub(super) fn waits_for(&self, wal: &Wal) -> bool {
+        matches!(&self.phase, Phase::Syncing { entries, .. } if !wal.is_durable_until(*entries))
     }
 
     pub(super) fn next_timeout(&self) -> Option<u64> {
@@ -156,6 +165,7 @@ impl Store {
         if !idle {
             self.checkpoint.changed(now.monotonic_us + self.config.checkpoint_interval_us);
         }
+        self.checkpoint.final_is_taken = self.stopping && idle;
         let state = CheckpointV1 {
             shard: self.shard,
             shards: self.shards,
@@ -166,7 +176,7 @@ impl Store {
             replay_from: self.wal.next_lsn.0,
             prev_crc: self.wal.prev_crc,
             durable_lsn: self.wal.durable_lsn.0,
-            clean: self.stopping && idle,
+            clean: self.checkpoint.final_is_taken,
             partitions,
             doomed: self.doomed.keys().map(key_state).collect(),
             unattributed_loss: self.unattributed_loss.clone(),

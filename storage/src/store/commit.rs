@@ -228,7 +228,8 @@ impl Store {
 
     /// Issues a block if one is due and none is in flight, and sees to the files.
     pub(super) fn commit(&mut self, now: Now) {
-        if self.failed.is_some() {
+        // Nothing follows the last checkpoint of a stop in order: a start does not look for it.
+        if self.failed.is_some() || self.checkpoint.final_is_taken {
             return;
         }
         if self.wal.retry_at_us.is_some_and(|at| now.monotonic_us >= at) {
@@ -290,7 +291,10 @@ impl Store {
         let usual =
             if wal.files.is_empty() { self.config.wal_first_file_bytes } else { self.config.wal_file_bytes };
         let bytes = usual.max(needed).next_multiple_of(BLOCK_BYTES);
-        if wal.total_bytes() + bytes > self.config.wal_bytes_max && !wal.files.is_empty() {
+        // A checkpoint that waits for entries here gets its file: without it there would never be room again. They are
+        // WAL_PENDING_BYTES_MAX at most.
+        let is_full = wal.total_bytes() + bytes > self.config.wal_bytes_max && !wal.files.is_empty();
+        if is_full && !self.checkpoint.waits_for(wal) {
             self.checkpoint.request();
             return;
         }

@@ -188,7 +188,8 @@ impl Producer {
             batch.in_flight = true;
             return Some(batch.clone());
         }
-        if ctx.phase == Phase::Finish || lane.open.len() >= 5 {
+        let is_done = ctx.phase == Phase::Finish && self.acknowledged_since_healed;
+        if is_done || lane.open.len() >= 5 {
             return None;
         }
         let count = ctx.random.between(1, self.options.records_max) as u32;
