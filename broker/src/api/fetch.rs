@@ -3,6 +3,7 @@
 //! The shard of the connection keeps the session and splits the request; owners read up to the high watermark and
 //! wait for `min_bytes`. The first owner with data or an error ends the waiting of the others: each waits for
 //! `min_bytes` of its own, so a response that several shards could only fill together leaves at `max_wait_ms`.
+//! Each reads up to `max_bytes`, as no other may have anything; what is too much together is left out of the response.
 
 use net::messages::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
@@ -44,16 +45,18 @@ pub(super) fn handle(
         }
     };
     let parts = plan.wanted.iter().map(|wanted| part(shard, wanted)).collect();
+    let max_bytes = request.max_bytes.min(FETCH_RESPONSE_BYTES_MAX);
     let question = |parts| {
         Ask::Fetch(FetchAsk {
             parts,
             min_bytes: request.min_bytes,
-            max_bytes: request.max_bytes.min(FETCH_RESPONSE_BYTES_MAX),
+            max_bytes,
             wait_ms: request.max_wait_ms.clamp(0, FETCH_WAIT_MS_MAX),
         })
     };
     let read_committed = request.isolation_level == READ_COMMITTED;
-    ask_owners(shard, now, parts, effects, question, fetched, move |shard, _, results, effects| {
+    ask_owners(shard, now, parts, effects, question, fetched, move |shard, _, mut results, effects| {
+        leave_out_what_is_too_much(&mut results, max_bytes);
         let (response, files) = response(shard, plan, results, read_committed);
         effects.respond_with_files(&context, Response::Fetch(response), files);
     });
@@ -101,6 +104,20 @@ fn fetched(answer: Answer) -> Vec<FetchedPart> {
     match answer {
         Answer::Fetched(parts) => parts,
         other => unreachable!("a fetch is answered by what was read, not {other:?}"),
+    }
+}
+
+/// Keeps to the bound of the request, in its order; the first records may exceed it, so that every client gets on.
+fn leave_out_what_is_too_much(results: &mut [FetchedPart], max_bytes: i32) {
+    let mut left = max_bytes.max(0) as usize;
+    let mut is_first = true;
+    for records in results.iter_mut().map(|result| &mut result.records).filter(|records| !records.is_empty())
+    {
+        if records.len() > left && !is_first {
+            *records = FetchedRecords::Memory(Vec::new());
+        }
+        left = left.saturating_sub(records.len());
+        is_first = false;
     }
 }
 
@@ -395,5 +412,34 @@ fn read_error(error: ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange => ErrorCode::OffsetOutOfRange,
         ReadError::Offline(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(bytes: usize) -> FetchedPart {
+        let records = FetchedRecords::Memory(vec![bytes::Bytes::from(vec![0; bytes])]);
+        FetchedPart {
+            error: ErrorCode::None,
+            high_watermark: 1,
+            log_start_offset: 0,
+            diverging_epoch: None,
+            records,
+        }
+    }
+
+    #[test]
+    fn what_several_shards_have_read_keeps_to_the_bound_of_the_request() {
+        let kept = |lengths: &[usize], max_bytes| {
+            let mut results: Vec<FetchedPart> = lengths.iter().map(|length| part(*length)).collect();
+            leave_out_what_is_too_much(&mut results, max_bytes);
+            results.iter().map(|result| result.records.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&[60, 50, 40, 1], 100), [60, 0, 40, 0]);
+        assert_eq!(kept(&[0, 500, 1], 100), [0, 500, 0], "the first batch goes, whatever its size");
+        assert_eq!(kept(&[60, 40], 100), [60, 40]);
+        assert_eq!(kept(&[1, 1], 0), [1, 0]);
     }
 }

@@ -188,7 +188,8 @@ impl Producer {
             batch.in_flight = true;
             return Some(batch.clone());
         }
-        let is_done = ctx.phase == Phase::Finish && self.acknowledged_since_healed;
+        let has_shown = self.acknowledged_since_healed || self.options.acks == 0;
+        let is_done = ctx.phase == Phase::Finish && has_shown;
         if is_done || lane.open.len() >= 5 {
             return None;
         }
