@@ -7,7 +7,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 clients=("$@")
-((${#clients[@]} > 0)) || clients=(confluent-kafka kcat kafka-python aiokafka kafkajs kafka-tools)
+((${#clients[@]} > 0)) || clients=(confluent-kafka kcat kafka-python aiokafka kafkajs kafka-tools librdkafka)
 
 passed=0 failed=0 skipped=0
 output=$(mktemp)

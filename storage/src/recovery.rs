@@ -241,11 +241,15 @@ impl Volume {
         incarnation < self.obsolete_below || self.lives.iter().any(replaces)
     }
 
-    /// Learns from the first block of each life how far it took the earlier ones over.
+    /// Learns from the first block of each life how far it took the earlier ones over. Newest first: a block that a
+    /// later life did not take over does not count, although it may have come to the disk since.
     fn read_ends(&mut self, source: &mut dyn RecoverySource) -> Result<(), DiskError> {
         let ids: Vec<LifeId> = self.lives.keys().copied().collect();
-        for id in ids {
+        for id in ids.into_iter().rev() {
             let Some(first) = self.first_block(source, id)? else { continue };
+            if self.taken_over.get(&id).is_some_and(|end| first.header.lsn >= *end) {
+                continue;
+            }
             for (_, payload) in first.entries.iter().filter(|(entry, _)| entry.kind == EntryKind::Inherit) {
                 let ends = read_inherit(payload.as_deref().unwrap_or_default());
                 for end in ends {

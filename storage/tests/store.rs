@@ -590,6 +590,49 @@ fn one_rotten_checkpoint_costs_nothing_and_two_are_told() {
     }
 }
 
+/// Lets a turn issue its WAL block, and takes the disk back to before: the file as it is when the block comes late.
+fn late_block(world: &mut World, incarnation: u64) -> (FileName, Vec<u8>) {
+    let before = world.disk.clone();
+    world.end_turn();
+    while world.complete_one() {}
+    let file = FileName::Wal { shard: 0, incarnation, sequence: 1 };
+    let content = world.disk.content(&file).expect("it was prepared");
+    world.disk = before;
+    (file, content)
+}
+
+fn land(world: &mut World, (file, content): (FileName, Vec<u8>)) {
+    let kind = OpKind::WriteWal { file, position: 0, parts: vec![content.into()], flush: false };
+    world.disk.submit(Op { id: OpId(u64::MAX), kind });
+    world.disk.complete_first().expect("it was submitted");
+}
+
+#[test]
+fn what_a_life_says_that_was_not_taken_over_does_not_count() {
+    let mut world = World::new(31, 1);
+    world.append(key(0), batch(1, 1, 300, 0));
+    world.settle();
+    world.append(key(0), batch(2, 1, 300, 0));
+    let second = late_block(&mut world, 1);
+    // The second life finds one block of the first. It says so, and is killed before its own block is on the disk.
+    world.start(1);
+    world.end_turn();
+    while world.complete_one() {}
+    let inherit = late_block(&mut world, 2);
+    // The third finds both blocks, as the second has landed, and serves them.
+    land(&mut world, second);
+    world.start(1);
+    world.append(key(0), batch(3, 1, 300, 0));
+    world.settle();
+    let expected = world.read_all(key(0), Offset(0), 1 << 20);
+    assert_eq!(expected.len(), 3);
+    // Now lands what the second life had to say about the first.
+    land(&mut world, inherit);
+    let reports = world.start(1);
+    assert_eq!(reports[0].damaged, []);
+    assert_eq!(world.read_all(key(0), Offset(0), 1 << 20), expected);
+}
+
 #[test]
 fn a_life_without_a_readable_beginning_is_a_loss() {
     let mut world = World::new(30, 1);
