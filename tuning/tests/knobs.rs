@@ -1,6 +1,7 @@
 //! Every knob on a machine that a folder plays: as it should be, otherwise, with values that make no sense, and with
 //! files that vanish.
 
+#![allow(clippy::disallowed_methods, reason = "a fake machine is made of files")]
 #![allow(clippy::disallowed_types, reason = "names are only compared")]
 
 mod support;
