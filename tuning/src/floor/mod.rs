@@ -94,7 +94,9 @@ impl Floor {
 
 /// Binds this thread to a core.
 fn pin(core: usize) -> Result<(), String> {
-    if core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+    // Asked only for cores that are there: beyond the size of its set core_affinity does not return.
+    let is_there = core_affinity::get_core_ids().is_some_and(|ids| ids.iter().any(|id| id.id == core));
+    if is_there && core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         Ok(())
     } else {
         Err(format!(
