@@ -35,6 +35,8 @@ pub struct Group<'a> {
     pub load: &'a str,
     /// The step.
     pub step: &'a str,
+    /// Whether its runs are tries of a search.
+    pub probe: bool,
     /// One side for each broker that was measured, in the order of the results.
     pub sides: Vec<Side<'a>>,
 }
@@ -89,9 +91,11 @@ impl Group<'_> {
 pub fn groups(results: &Results) -> Result<Vec<Group<'_>>, String> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for run in &results.runs {
-        let key = (run.preset, run.load.as_str(), run.step.as_str());
-        let at = groups.iter().position(|group| (group.preset, group.load, group.step) == key).unwrap_or_else(|| {
-            groups.push(Group { preset: run.preset, load: &run.load, step: &run.step, sides: Vec::new() });
+        let key = (run.preset, run.load.as_str(), run.step.as_str(), run.probe);
+        let same = |group: &Group<'_>| (group.preset, group.load, group.step, group.probe) == key;
+        let at = groups.iter().position(same).unwrap_or_else(|| {
+            let (load, step) = (run.load.as_str(), run.step.as_str());
+            groups.push(Group { preset: run.preset, load, step, probe: run.probe, sides: Vec::new() });
             groups.len() - 1
         });
         add(&mut groups[at], results, run)?;
@@ -128,7 +132,7 @@ fn add<'a>(group: &mut Group<'a>, results: &Results, run: &'a Run) -> Result<(),
 /// All figures of the results.
 pub fn figures(results: &Results) -> Result<Figures, String> {
     let mut figures = Figures::new();
-    for group in groups(results)? {
+    for group in groups(results)?.into_iter().filter(|group| !group.probe) {
         for side in &group.sides {
             add_side(&mut figures, &format!("{}/{}", group.id(), slug(side.broker)), side);
         }
@@ -142,14 +146,18 @@ fn add_side(figures: &mut Figures, id: &str, side: &Side<'_>) {
     for measure in Measure::ALL {
         let Some(samples) = side.samples(measure) else { continue };
         let id = format!("{id}/{measure}");
-        figures.insert(format!("{id}/samples"), number(samples.count() as f64, units::count(samples.count())));
+        figures
+            .insert(format!("{id}/samples"), number(samples.count() as f64, units::count(samples.count())));
         for quantile in TABLE_QUANTILES {
             figures.insert(format!("{id}/{}", units::percentile(quantile)), reading(samples.at(quantile)));
         }
     }
     if let Some(floor) = outcome.floor.as_ref().and_then(|floor| floor.histograms.get(&Measure::Produce)) {
         for quantile in TABLE_QUANTILES {
-            figures.insert(format!("{id}/floor/{}", units::percentile(quantile)), reading(Samples::all(floor).at(quantile)));
+            figures.insert(
+                format!("{id}/floor/{}", units::percentile(quantile)),
+                reading(Samples::all(floor).at(quantile)),
+            );
         }
     }
     add_bands(figures, id, side);
@@ -210,7 +218,8 @@ fn flow(side: &Side<'_>) -> Vec<(&'static str, Figure)> {
 fn add_bands(figures: &mut Figures, id: &str, side: &Side<'_>) {
     let Some(bands) = Bootstrap::default().bands(&side.rounds(), &RATIO_QUANTILES) else { return };
     for (quantile, band) in RATIO_QUANTILES.into_iter().zip(bands) {
-        let tells = side.samples(Measure::Produce).is_some_and(|samples| samples.at(quantile).value_ns().is_some());
+        let tells =
+            side.samples(Measure::Produce).is_some_and(|samples| samples.at(quantile).value_ns().is_some());
         if tells {
             let text = format!("{} – {}", units::latency(band.low), units::latency(band.high));
             let id = format!("{id}/produce/{}", units::percentile(quantile));
@@ -253,7 +262,10 @@ fn add_throughput_ratios(figures: &mut Figures, id: &str, other: &Side<'_>, firs
         && theirs > 0.0
     {
         let value = ours / theirs;
-        figures.insert(format!("{id}/acked-per-core-second"), number(value, format!("{} ×", units::ratio(value))));
+        figures.insert(
+            format!("{id}/acked-per-core-second"),
+            number(value, format!("{} ×", units::ratio(value))),
+        );
     }
 }
 
@@ -285,9 +297,9 @@ fn reading(reading: Reading) -> Figure {
     }
 }
 
-/// Why runs of the results may not be believed: broker, round and reasons.
+/// The runs that may not be believed, with the reasons. A search tries rates that are too high; they are not counted.
 pub fn invalid_runs(results: &Results) -> Vec<(&Run, &[String])> {
-    let invalid = |run: &&Run| !run.outcome.verdict.is_valid();
+    let invalid = |run: &&Run| !run.probe && !run.outcome.verdict.is_valid();
     results.runs.iter().filter(invalid).map(|run| (run, run.outcome.verdict.reasons())).collect()
 }
 

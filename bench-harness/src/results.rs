@@ -5,24 +5,23 @@
 //! | `results.json` | everything but latencies: what was asked, counts, brokers, environment |
 //! | `runs/NAME.hlog` | the latencies of a run by interval; the only source of every latency figure |
 //! | `runs/NAME.csv` | the flow of a run by interval, with percentiles for convenience |
+//! | `environment.csv` | what the kernel counted each second |
 //!
 //! from which everything else is derived, again and again the same.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::environment::Environment;
-use crate::files::{csv, interval_log};
+use crate::environment::{Environment, SampleTable, capture};
+use crate::files::{Files, csv, interval_log, text};
 use crate::histogram::EncodedHistogram;
 use crate::outcome::{Interval, Measure, Outcome};
 use crate::statistics::merge;
 
-/// Files by their path within a directory or bundle.
-pub type Files = BTreeMap<String, Vec<u8>>;
-
 /// The name of the file that names the others.
 pub const RESULTS_FILE: &str = "results.json";
+
+/// What the kernel counted.
+const ENVIRONMENT_FILE: &str = "environment.csv";
 
 /// Results and all that is needed to judge them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,6 +103,9 @@ pub struct Run {
     pub broker: String,
     /// From 1.
     pub round: u32,
+    /// Whether it was a try of a search: a dot in plots of throughput and no line in tables.
+    #[serde(default)]
+    pub probe: bool,
     /// CPU time of the broker's process during the measurement, if we could see it.
     pub broker_cpu_seconds: Option<f64>,
     /// What was measured. In `results.json` without histograms and intervals.
@@ -138,11 +140,12 @@ impl Run {
     /// Puts the latencies of an interval log and the flow of a table in place of those that are here.
     fn restore(&mut self, log: &interval_log::IntervalLog, mut flow: Vec<Interval>) -> Result<(), String> {
         for line in &log.intervals {
-            let measure = Measure::from_name(&line.tag).ok_or_else(|| format!("unknown tag `{}`", line.tag))?;
-            let place = flow
-                .iter_mut()
-                .find(|interval| milliseconds(interval.start_s) == line.start_ms)
-                .ok_or_else(|| format!("`{}` at {} ms is missing in the table of intervals", line.tag, line.start_ms))?;
+            let measure =
+                Measure::from_name(&line.tag).ok_or_else(|| format!("unknown tag `{}`", line.tag))?;
+            let place =
+                flow.iter_mut().find(|interval| milliseconds(interval.start_s) == line.start_ms).ok_or_else(
+                    || format!("`{}` at {} ms is missing in the table of intervals", line.tag, line.start_ms),
+                )?;
             place.histograms.insert(measure, EncodedHistogram::encode(&line.histogram));
         }
         self.outcome.intervals = flow;
@@ -158,6 +161,27 @@ impl Run {
 }
 
 impl Results {
+    /// The results of one run of a broker that somebody else started.
+    #[allow(clippy::disallowed_methods, reason = "results are dated")]
+    pub fn of_run(run: Run, command: String) -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let target = &run.outcome.target;
+        let broker =
+            Broker { name: run.broker.clone(), version: target.version.clone(), command: None, configuration: None };
+        let here = std::path::Path::new("/");
+        Self {
+            title: run.outcome.workload.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: None,
+            command,
+            created_at_ms: now.map_or(0, |since| since.as_millis() as u64),
+            notes: Vec::new(),
+            brokers: vec![broker],
+            environment: Environment { facts: capture(here, here), samples: Vec::new() },
+            runs: vec![run],
+        }
+    }
+
     /// The sources as files: the table of the module's head.
     pub fn to_files(&self) -> Result<Files, String> {
         let mut bare = self.clone();
@@ -168,6 +192,7 @@ impl Results {
         let mut json = serde_json::to_string_pretty(&bare).map_err(|error| error.to_string())?;
         json.push('\n');
         let mut files = Files::from([(RESULTS_FILE.to_owned(), json.into_bytes())]);
+        files.insert(ENVIRONMENT_FILE.to_owned(), SampleTable::write(&self.environment.samples).into_bytes());
         for run in &self.runs {
             let stem = run.file_stem();
             let text = interval_log::write(&run.interval_log()?, &stem)?;
@@ -181,8 +206,10 @@ impl Results {
 
     /// The results from their sources. Latencies come from the interval logs alone.
     pub fn from_files(files: &Files) -> Result<Self, String> {
-        let mut results: Self =
-            serde_json::from_str(text(files, RESULTS_FILE)?).map_err(|error| format!("{RESULTS_FILE}: {error}"))?;
+        let mut results: Self = serde_json::from_str(text(files, RESULTS_FILE)?)
+            .map_err(|error| format!("{RESULTS_FILE}: {error}"))?;
+        results.environment.samples = SampleTable::read(text(files, ENVIRONMENT_FILE)?)
+            .map_err(|error| format!("{ENVIRONMENT_FILE}: {error}"))?;
         for run in &mut results.runs {
             let stem = run.file_stem();
             let (log, table) = (format!("runs/{stem}.hlog"), format!("runs/{stem}.csv"));
@@ -193,12 +220,6 @@ impl Results {
         }
         Ok(results)
     }
-}
-
-/// The text of one file.
-pub fn text<'a>(files: &'a Files, name: &str) -> Result<&'a str, String> {
-    let bytes = files.get(name).ok_or_else(|| format!("{name} is missing"))?;
-    std::str::from_utf8(bytes).map_err(|_| format!("{name} is not text"))
 }
 
 /// Lower case, digits and single hyphens.
@@ -227,7 +248,10 @@ mod tests {
     fn results_come_back_from_their_files() {
         let results = synthetic::comparison();
         let files = results.to_files().unwrap();
-        assert!(!String::from_utf8(files[RESULTS_FILE].clone()).unwrap().contains("\"produce\": \""));
+        let bare: Results = serde_json::from_slice(&files[RESULTS_FILE]).unwrap();
+        assert!(
+            bare.runs.iter().all(|run| run.outcome.histograms.is_empty() && run.outcome.intervals.is_empty())
+        );
         let back = Results::from_files(&files).unwrap();
         assert_eq!(back.to_files().unwrap(), files);
         for (ours, theirs) in results.runs.iter().zip(&back.runs) {
@@ -245,6 +269,9 @@ mod tests {
 
     #[test]
     fn names_of_files_are_plain() {
-        assert_eq!(slug("durable 16 partitions, 1 KB 20,000/s kafka 1"), "durable-16-partitions-1-kb-20000-s-kafka-1");
+        assert_eq!(
+            slug("durable 16 partitions, 1 KB 20,000/s kafka 1"),
+            "durable-16-partitions-1-kb-20000-s-kafka-1"
+        );
     }
 }

@@ -257,7 +257,11 @@ impl Intervals {
         }
         let value = |quantile: &f64| {
             // A resample of empty intervals only has nothing to rank.
-            let at = if total == 0 { 0 } else { cumulative.partition_point(|seen| *seen < rank(*quantile, total)) };
+            let at = if total == 0 {
+                0
+            } else {
+                cumulative.partition_point(|seen| *seen < rank(*quantile, total))
+            };
             self.values_ns[at.min(self.values_ns.len() - 1)] as f64
         };
         quantiles.iter().map(value).collect()

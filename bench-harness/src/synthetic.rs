@@ -64,8 +64,10 @@ pub fn outcome(shape: Shape) -> Outcome {
                 end_to_end.record(latency + 150_000).expect("it resizes");
                 lag.record(5_000 + (random.next() * 20_000.0) as u64).expect("it resizes");
             }
-            let measures = [(Measure::Produce, produce), (Measure::EndToEnd, end_to_end), (Measure::GeneratorLag, lag)];
-            let encoded = measures.iter().map(|(measure, h)| (*measure, EncodedHistogram::encode(h))).collect();
+            let measures =
+                [(Measure::Produce, produce), (Measure::EndToEnd, end_to_end), (Measure::GeneratorLag, lag)];
+            let encoded =
+                measures.iter().map(|(measure, h)| (*measure, EncodedHistogram::encode(h))).collect();
             for (measure, histogram) in measures {
                 totals.entry(measure).or_default().push(histogram);
             }
@@ -96,7 +98,13 @@ pub fn outcome(shape: Shape) -> Outcome {
         verdict: Verdict::Valid,
         histograms: totals.into_iter().map(|(measure, parts)| (measure, merge(&parts))).collect(),
         intervals,
-        counts: Counts { intended: records, sent: records, acked: records, received: records, ..Counts::default() },
+        counts: Counts {
+            intended: records,
+            sent: records,
+            acked: records,
+            received: records,
+            ..Counts::default()
+        },
         requests,
         floor: Some(Floor { rate: 1000.0, seconds: 1.0, histograms: [(Measure::Produce, floor)].into() }),
         generator_cpu_seconds: 1.5,
@@ -130,6 +138,7 @@ pub fn comparison() -> Results {
                         step: format!("{rate}/s"),
                         broker: broker.to_owned(),
                         round,
+                        probe: false,
                         broker_cpu_seconds: Some(2.5),
                         outcome: outcome(shape),
                     });

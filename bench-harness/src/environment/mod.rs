@@ -1,12 +1,12 @@
 //! The machine that was measured on: what is set up before a run, and what the kernel counts during it. Everything is read
 //! below a root directory, so that tests have a machine of their own; what cannot be read is recorded as not readable and
-//! never an error. Host names and paths of the user's are left out: results are for publishing.
+//! never an error. Host names, serial numbers and paths of the user's are left out: results are for publishing.
 
-//mod capture;
+mod capture;
 mod sampler;
 
-
-pub use sampler::Sample;
+pub use capture::{block_device, capture};
+pub use sampler::{Counters, Sample, SampleTable, cpu_seconds_of};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,8 @@ pub const UNREADABLE: &str = "not readable";
 pub struct Environment {
     /// What was set up.
     pub facts: Vec<Fact>,
-    /// What was counted each second while runs went on.
+    /// What was counted each second while runs went on. A file of its own.
+    #[serde(skip)]
     pub samples: Vec<Sample>,
 }
 
@@ -36,6 +37,14 @@ pub struct Fact {
 impl Environment {
     /// The value of a fact.
     pub fn get(&self, section: &str, name: &str) -> Option<&str> {
-        self.facts.iter().find(|fact| fact.section == section && fact.name == name).map(|fact| fact.value.as_str())
+        self.facts
+            .iter()
+            .find(|fact| fact.section == section && fact.name == name)
+            .map(|fact| fact.value.as_str())
+    }
+
+    /// The samples taken between two times, milliseconds since 1970.
+    pub fn samples_between(&self, from_ms: u64, to_ms: u64) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().filter(move |sample| (from_ms..=to_ms).contains(&sample.at_ms))
     }
 }

@@ -32,7 +32,8 @@ pub fn write(intervals: &[Interval]) -> Result<String, String> {
     let mut out = header.join(",") + "\n";
     for interval in intervals {
         let flow = &interval.flow;
-        write!(out, "{:.3},{:.3}", interval.start_s, interval.length_s).expect("writing to a string succeeds");
+        write!(out, "{:.3},{:.3}", interval.start_s, interval.length_s)
+            .expect("writing to a string succeeds");
         let counts = [
             flow.sent_records,
             flow.sent_bytes,
@@ -72,7 +73,10 @@ pub fn read(text: &str) -> Result<Vec<Interval>, String> {
     if !header.starts_with(&FLOW.join(",")) {
         return Err(format!("the first line must begin with {}", FLOW.join(",")));
     }
-    lines.enumerate().map(|(at, line)| parse(line).ok_or_else(|| format!("line {}: not an interval: {line}", at + 2))).collect()
+    lines
+        .enumerate()
+        .map(|(at, line)| parse(line).ok_or_else(|| format!("line {}: not an interval: {line}", at + 2)))
+        .collect()
 }
 
 fn parse(line: &str) -> Option<Interval> {
@@ -101,11 +105,22 @@ mod tests {
     fn the_flow_comes_back_and_percentiles_are_readable() {
         let mut histogram = empty_histogram();
         histogram.record_n(1000, 10).unwrap();
-        let flow = Flow { sent_records: 10, sent_bytes: 1000, acked_records: 9, acked_bytes: 900, ..Flow::default() };
+        let flow = Flow {
+            sent_records: 10,
+            sent_bytes: 1000,
+            acked_records: 9,
+            acked_bytes: 900,
+            ..Flow::default()
+        };
         let histograms = [(Measure::Produce, EncodedHistogram::encode(&histogram))].into();
         let interval = Interval { start_s: 2.0, length_s: 1.5, histograms, flow };
         let text = write(std::slice::from_ref(&interval)).unwrap();
-        assert!(text.lines().nth(1).unwrap().starts_with("2.000,1.500,10,1000,9,900,0,0,10,1000,1000,1000,1000,0,,,,,"));
+        assert!(
+            text.lines()
+                .nth(1)
+                .unwrap()
+                .starts_with("2.000,1.500,10,1000,9,900,0,0,10,1000,1000,1000,1000,0,,,,,")
+        );
         let back = read(&text).unwrap();
         assert_eq!(back, [Interval { histograms: Default::default(), ..interval }]);
         assert!(read("a,b\n").unwrap_err().contains("start_s"));

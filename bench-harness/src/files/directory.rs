@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::results::Files;
+use super::Files;
 
 /// The most bytes that a result directory may have; a run of a day has some ten megabytes.
 const DIRECTORY_BYTES_MAX: u64 = 4 << 30;
@@ -35,7 +35,10 @@ pub fn load(directory: &Path) -> Result<Files, String> {
             }
             let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
             left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
-                format!("{} has more than {DIRECTORY_BYTES_MAX} bytes: this is no result directory", directory.display())
+                format!(
+                    "{} has more than {DIRECTORY_BYTES_MAX} bytes: this is no result directory",
+                    directory.display()
+                )
             })?;
             let name = path.strip_prefix(directory).expect("it was found below the directory");
             files.insert(name.to_string_lossy().into_owned(), bytes);
@@ -51,7 +54,8 @@ mod tests {
     #[test]
     fn files_come_back_from_a_directory() {
         let directory = std::env::temp_dir().join(format!("monedula-bench-files-{}", std::process::id()));
-        let files = Files::from([("a.txt".to_owned(), b"a".to_vec()), ("runs/b.txt".to_owned(), b"b".to_vec())]);
+        let files =
+            Files::from([("a.txt".to_owned(), b"a".to_vec()), ("runs/b.txt".to_owned(), b"b".to_vec())]);
         save(&directory, &files).unwrap();
         assert_eq!(load(&directory).unwrap(), files);
         fs::remove_dir_all(&directory).unwrap();

@@ -13,7 +13,13 @@ const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 /// The text of a `.hgrm` file.
 pub fn write(histogram: &Histogram<u64>) -> String {
     let mut out = String::new();
-    line(&mut out, format_args!("{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)"));
+    line(
+        &mut out,
+        format_args!(
+            "{:>12} {:>14} {:>10} {:>14}\n",
+            "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+        ),
+    );
     for step in histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE) {
         let value = step.value_iterated_to() as f64 / NANOSECONDS_PER_MILLISECOND;
         // The share of samples at or below the value, as Java's getPercentileLevelIteratedTo.
@@ -65,7 +71,10 @@ pub fn read(text: &str) -> Result<Vec<Line>, String> {
         let line = line.trim();
         !line.is_empty() && !line.starts_with('#') && !line.starts_with("Value")
     });
-    data.map(|(at, line)| parse(line).ok_or_else(|| format!("line {}: no line of a distribution: {line}", at + 1))).collect()
+    data.map(|(at, line)| {
+        parse(line).ok_or_else(|| format!("line {}: no line of a distribution: {line}", at + 1))
+    })
+    .collect()
 }
 
 fn parse(line: &str) -> Option<Line> {

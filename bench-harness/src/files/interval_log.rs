@@ -7,7 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::interval_log::{IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag};
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
+};
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use crate::statistics::merge;
@@ -74,9 +76,13 @@ pub fn write(log: &IntervalLog, comment: &str) -> Result<String, String> {
         .begin_log_with(&mut out, &mut serializer)
         .map_err(|error| error.to_string())?;
     for interval in &log.intervals {
-        let tag = Tag::new(&interval.tag).ok_or_else(|| format!("`{}` cannot be a tag: no spaces, no commas", interval.tag))?;
-        let (start, duration) = (Duration::from_millis(interval.start_ms), Duration::from_millis(interval.duration_ms));
-        writer.write_histogram(&interval.histogram, start, duration, Some(tag)).map_err(|error| error.to_string())?;
+        let tag = Tag::new(&interval.tag)
+            .ok_or_else(|| format!("`{}` cannot be a tag: no spaces, no commas", interval.tag))?;
+        let (start, duration) =
+            (Duration::from_millis(interval.start_ms), Duration::from_millis(interval.duration_ms));
+        writer
+            .write_histogram(&interval.histogram, start, duration, Some(tag))
+            .map_err(|error| error.to_string())?;
     }
     drop(writer);
     Ok(String::from_utf8(out).expect("the writer writes text"))
@@ -93,8 +99,11 @@ pub fn read(text: &str) -> Result<IntervalLog, String> {
                 let tag = line.tag().map_or("", |tag| tag.as_str()).to_owned();
                 let start_ms = milliseconds(line.start_timestamp());
                 let bad = |error: String| format!("interval `{tag}` at {start_ms} ms: {error}");
-                let bytes = STANDARD.decode(line.encoded_histogram()).map_err(|error| bad(error.to_string()))?;
-                let histogram = deserializer.deserialize(&mut bytes.as_slice()).map_err(|error| bad(error.to_string()))?;
+                let bytes =
+                    STANDARD.decode(line.encoded_histogram()).map_err(|error| bad(error.to_string()))?;
+                let histogram = deserializer
+                    .deserialize(&mut bytes.as_slice())
+                    .map_err(|error| bad(error.to_string()))?;
                 let duration_ms = milliseconds(line.duration());
                 log.intervals.push(Interval { tag, start_ms, duration_ms, histogram });
             }
@@ -121,7 +130,8 @@ mod tests {
             }
             Interval { tag: tag.to_owned(), start_ms: second * 1000, duration_ms: 1000, histogram }
         };
-        let intervals = (0..3).flat_map(|second| [interval("produce", second), interval("end_to_end", second)]);
+        let intervals =
+            (0..3).flat_map(|second| [interval("produce", second), interval("end_to_end", second)]);
         IntervalLog { started_at_ms: 1_700_000_000_123, intervals: intervals.collect() }
     }
 
@@ -141,7 +151,10 @@ mod tests {
         let text = write(&sample(), "a run").unwrap();
         assert!(read(&text.replacen("HISTF", "HISTG", 1)).is_err_and(|error| error.contains("at 0 ms")));
         assert!(read("Tag=x,what").is_err());
-        let odd = IntervalLog { intervals: vec![Interval { tag: "a b".into(), ..sample().intervals.remove(0) }], ..sample() };
+        let odd = IntervalLog {
+            intervals: vec![Interval { tag: "a b".into(), ..sample().intervals.remove(0) }],
+            ..sample()
+        };
         assert!(write(&odd, "").unwrap_err().contains("cannot be a tag"));
     }
 }

@@ -2,10 +2,10 @@
 //! and the ratio of two sides over the same axis. Where fewer than [`SAMPLES_BEYOND_MIN`] samples lie beyond a point, the
 //! curve goes on as dots: it is what was measured, and no more than that.
 
+use super::COLOURS;
 use super::frame::{Frame, Scale};
 use super::svg::{Anchor, Canvas, Point};
 use super::units::{latency, latency_tick, percentile};
-use super::COLOURS;
 use crate::statistics::{Band, Reading, SAMPLES_BEYOND_MIN, Samples};
 
 const WIDTH: f64 = 760.0;
@@ -77,7 +77,12 @@ fn mark(canvas: &mut Canvas, frame: &Frame, curve: &Curve<'_>) {
             && beyond >= SAMPLES_BEYOND_MIN
         {
             let title = format!("{} {}: {}", curve.name, percentile(quantile), latency(value_ns as f64));
-            canvas.dot(frame.point(quantile, value_ns as f64), if curve.reference { 2.0 } else { 3.5 }, "dot", &title);
+            canvas.dot(
+                frame.point(quantile, value_ns as f64),
+                if curve.reference { 2.0 } else { 3.5 },
+                "dot",
+                &title,
+            );
         }
     }
 }
@@ -193,7 +198,11 @@ mod tests {
         assert_eq!(line.few.first(), line.solid.last());
         assert!((0.9998..0.99991).contains(&line.few.last().unwrap().0));
         let svg = percentiles("latency", &[curve]);
-        assert!(svg.contains("line thin few") && svg.contains("99.99 %") && svg.contains("<title>a p50: 5.00 ms</title>"));
+        assert!(
+            svg.contains("line thin few")
+                && svg.contains("99.99 %")
+                && svg.contains("<title>a p50: 5.00 ms</title>")
+        );
     }
 
     #[test]

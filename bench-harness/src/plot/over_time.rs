@@ -3,10 +3,10 @@
 
 use hdrhistogram::Histogram;
 
+use super::COLOURS;
 use super::frame::{Frame, Scale};
 use super::svg::{Anchor, Canvas, Point};
 use super::units::{latency_tick, percentile};
-use super::COLOURS;
 use crate::statistics::merge;
 
 const WIDTH: f64 = 580.0;
@@ -40,7 +40,8 @@ pub struct Track<'a> {
 
 /// The range of latencies that plots of these tracks should share, nanoseconds.
 pub fn range(tracks: &[Track<'_>]) -> (f64, f64) {
-    let recorded = || tracks.iter().flat_map(|track| &track.intervals).filter(|interval| !interval.is_empty());
+    let recorded =
+        || tracks.iter().flat_map(|track| &track.intervals).filter(|interval| !interval.is_empty());
     let min = recorded().map(|interval| interval.value_at_quantile(0.01)).min().unwrap_or(1_000);
     let max = recorded().map(|interval| interval.max()).max().unwrap_or(1_000_000);
     (min.max(1) as f64, max.max(2) as f64)

@@ -83,7 +83,9 @@ impl Canvas {
             Anchor::End => "end",
         };
         let text = escape(text);
-        self.push(format_args!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"));
+        self.push(format_args!(
+            "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
+        ));
     }
 
     /// A text that reads upwards, centred on the point.

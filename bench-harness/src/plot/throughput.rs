@@ -1,11 +1,11 @@
 //! Latency against throughput: one point for each step of a sweep. A step that is not valid is crossed out, and the line does
 //! not go through it.
 
+use super::COLOURS;
 use super::curve::legend;
 use super::frame::{Frame, Scale};
 use super::svg::{Anchor, Canvas, Point};
 use super::units::{latency, latency_tick, percentile, rate, rate_tick};
-use super::COLOURS;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 340.0;
@@ -52,7 +52,8 @@ pub fn plot(title: &str, sweeps: &[Sweep]) -> String {
         _ => Scale::linear(fastest, rate_tick),
     };
     let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
-    let frame = Frame { left: LEFT, top: TOP, width, height, x, y: Scale::logarithmic(min, max, latency_tick) };
+    let frame =
+        Frame { left: LEFT, top: TOP, width, height, x, y: Scale::logarithmic(min, max, latency_tick) };
 
     let mut canvas = Canvas::new(WIDTH, HEIGHT, title);
     frame.draw(&mut canvas, "records acknowledged", "latency");
@@ -76,7 +77,13 @@ fn draw(canvas: &mut Canvas, frame: &Frame, sweep: &Sweep, at: usize, quantile: 
     }
     for step in &sweep.steps {
         let (Some(point), Some(value)) = (place(step), step.latency_ns[at]) else { continue };
-        let title = format!("{}: {} at {}/s, {}", sweep.name, percentile(quantile), rate(step.per_second), latency(value));
+        let title = format!(
+            "{}: {} at {}/s, {}",
+            sweep.name,
+            percentile(quantile),
+            rate(step.per_second),
+            latency(value)
+        );
         canvas.dot(point, 2.5, "dot", &title);
         if !step.valid {
             canvas.cross(point, 5.0, "invalid");
@@ -90,7 +97,11 @@ mod tests {
 
     #[test]
     fn an_invalid_step_is_crossed_out() {
-        let step = |per_second, p99: f64, valid| Step { per_second, latency_ns: [Some(p99 / 3.0), Some(p99), None], valid };
+        let step = |per_second, p99: f64, valid| Step {
+            per_second,
+            latency_ns: [Some(p99 / 3.0), Some(p99), None],
+            valid,
+        };
         let steps = vec![step(1e4, 1e6, true), step(2e4, 2e6, true), step(4e4, 9e7, false)];
         let svg = plot("sweep", &[Sweep { name: "a".into(), colour: 0, steps }]);
         assert_eq!(svg.matches("class=\"invalid\"").count(), 4);

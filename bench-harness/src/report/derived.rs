@@ -1,10 +1,12 @@
 //! Everything that is derived from results, as files.
 
+use std::path::Path;
+
 use crate::figures::{Figures, figures, groups};
-use crate::files::hgrm;
+use crate::files::{Files, directory, hgrm};
 use crate::outcome::Measure;
 use crate::plot;
-use crate::results::{Files, Results, slug};
+use crate::results::{Results, slug};
 
 use super::{html, markdown, sections};
 
@@ -24,11 +26,12 @@ pub fn derive(results: &Results) -> Result<Files, String> {
     files.insert(FIGURES_FILE.to_owned(), json(&figures)?.into_bytes());
     files.insert(HTML_FILE.to_owned(), html::render(results, &figures)?.into_bytes());
     files.insert(MARKDOWN_FILE.to_owned(), markdown::render(results, &figures)?.into_bytes());
-    for group in groups(results)? {
+    for group in groups(results)?.into_iter().filter(|group| !group.probe) {
         for side in &group.sides {
             for measure in Measure::ALL {
                 if let Some(histogram) = side.merged.histograms.get(&measure) {
-                    let name = format!("hgrm/{}.hgrm", slug(&format!("{} {} {measure}", group.id(), side.broker)));
+                    let name =
+                        format!("hgrm/{}.hgrm", slug(&format!("{} {} {measure}", group.id(), side.broker)));
                     files.insert(name, hgrm::write(histogram).into_bytes());
                 }
             }
@@ -44,6 +47,13 @@ pub fn derive(results: &Results) -> Result<Files, String> {
     Ok(files)
 }
 
+/// Writes the results and everything that is derived from them into a directory.
+pub fn write(directory: &Path, results: &Results) -> Result<(), String> {
+    let mut files = results.to_files()?;
+    files.extend(derive(results)?);
+    directory::save(directory, &files)
+}
+
 fn json(figures: &Figures) -> Result<String, String> {
     serde_json::to_string_pretty(figures).map(|text| text + "\n").map_err(|error| error.to_string())
 }
@@ -51,7 +61,7 @@ fn json(figures: &Figures) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::text;
+    use crate::files::text;
     use crate::synthetic;
 
     #[test]
@@ -64,7 +74,10 @@ mod tests {
             assert!(!html.contains(external), "{external}");
         }
         assert!(html.contains("INVALID") && html.contains("client &lt;bound&gt;: lag"));
-        assert!(html.contains("not durable on one node") && html.contains(&crate::plot::svg::escape(&results.command)));
+        assert!(
+            html.contains("not durable on one node")
+                && html.contains(&crate::plot::svg::escape(&results.command))
+        );
         for (name, bytes) in &files {
             if name.ends_with(".svg") {
                 let svg = std::str::from_utf8(bytes).unwrap();

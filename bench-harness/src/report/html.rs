@@ -14,12 +14,13 @@ use super::sections::{HEADLINES, name, plots, sweeps};
 
 /// The whole file.
 pub fn render(results: &Results, figures: &Figures) -> Result<String, String> {
-    let groups = groups(results)?;
+    let mut groups = groups(results)?;
+    let sweeps = sweeps(&groups);
+    groups.retain(|group| !group.probe);
     let mut page = Page { out: String::new(), figures };
     page.head(results);
     page.banner(results);
     page.summary(&groups);
-    let sweeps = sweeps(&groups);
     if !sweeps.is_empty() {
         page.sweeps(&sweeps);
     }
@@ -80,7 +81,8 @@ impl Page<'_> {
              <style>{STYLE}{}</style></head><body><main><h1>{title}</h1>",
             include_str!("report.css")
         ));
-        let commit = results.commit.as_ref().map_or(String::new(), |commit| format!(", commit {}", escape(commit)));
+        let commit =
+            results.commit.as_ref().map_or(String::new(), |commit| format!(", commit {}", escape(commit)));
         let rounds = results.runs.iter().map(|run| run.round).max().unwrap_or(0);
         self.add(format_args!(
             "<p class=\"subtitle\">{} · monedula-bench {}{commit} · {} runs in {rounds} round{}</p>",
@@ -95,7 +97,8 @@ impl Page<'_> {
         );
         self.add(format_args!("<pre>{}</pre>", escape(&results.command)));
         if !results.notes.is_empty() {
-            let notes: String = results.notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
+            let notes: String =
+                results.notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
             self.add(format_args!("<ul class=\"notes\">{notes}</ul>"));
         }
     }
@@ -111,7 +114,7 @@ impl Page<'_> {
             format!("<li>{}: {}</li>", escape(which.trim_start()), escape(&reasons.join("; ")))
         };
         let lines: String = invalid.iter().map(line).collect();
-        let (count, all) = (invalid.len(), results.runs.len());
+        let (count, all) = (invalid.len(), results.runs.iter().filter(|run| !run.probe).count());
         self.add(format_args!(
             "<div class=\"invalid-banner\"><strong>INVALID: {count} of {all} runs</strong><ul>{lines}</ul></div>"
         ));
@@ -140,7 +143,9 @@ impl Page<'_> {
     fn summary_lines(&mut self, group: &Group<'_>) {
         for (at, side) in group.sides.iter().enumerate() {
             let label = match at {
-                0 => format!("<a href=\"#{}\">{}, {}</a>", group.id(), escape(group.load), escape(group.step)),
+                0 => {
+                    format!("<a href=\"#{}\">{}, {}</a>", group.id(), escape(group.load), escape(group.step))
+                }
                 _ => String::new(),
             };
             let id = format!("{}/{}", group.id(), slug(side.broker));
@@ -191,7 +196,12 @@ impl Page<'_> {
     }
 
     fn group(&mut self, group: &Group<'_>) {
-        self.add(format_args!("<h3 id=\"{}\">{}, {}</h3>", group.id(), escape(group.load), escape(group.step)));
+        self.add(format_args!(
+            "<h3 id=\"{}\">{}, {}</h3>",
+            group.id(),
+            escape(group.load),
+            escape(group.step)
+        ));
         for side in group.sides.iter().filter(|side| !is_valid(side)) {
             let reasons = escape(&side.merged.verdict.reasons().join("; "));
             self.add(format_args!(
@@ -201,12 +211,17 @@ impl Page<'_> {
         }
         self.latency_table(group);
         let plots = plots(group);
-        let (curves, over_time): (Vec<_>, Vec<_>) = plots.iter().partition(|(name, _)| !name.starts_with("over-time"));
+        let (curves, over_time): (Vec<_>, Vec<_>) =
+            plots.iter().partition(|(name, _)| !name.starts_with("over-time"));
         for (name, svg) in curves {
             let caption = match name.as_str() {
-                "ratio" => "How many times as long. Above 1 the first named is the slower; shaded is the 95 % band.",
-                _ => "Response by percentile; every further nine takes the same room. Shaded is the 95 % band, dotted what \
-                      rests on fewer than 100 samples.",
+                "ratio" => {
+                    "How many times as long. Above 1 the first named is the slower; shaded is the 95 % band."
+                }
+                _ => {
+                    "Response by percentile; every further nine takes the same room. Shaded is the 95 % band, dotted what \
+                      rests on fewer than 100 samples."
+                }
             };
             self.add(format_args!("<figure>{svg}<figcaption>{caption}</figcaption></figure>"));
         }
@@ -225,7 +240,9 @@ impl Page<'_> {
         for side in &group.sides {
             self.add(format_args!("<th>{}</th>", broker(side)));
         }
-        let Some((first, others)) = group.sides.split_first() else { return self.push("</tr></thead></table></div>") };
+        let Some((first, others)) = group.sides.split_first() else {
+            return self.push("</tr></thead></table></div>");
+        };
         for other in others {
             self.add(format_args!("<th>{} ÷ {}</th>", escape(other.broker), escape(first.broker)));
         }
@@ -297,15 +314,20 @@ impl Page<'_> {
         }
         self.push("</tr></thead><tbody>");
         for (label, figure, unit) in LINES {
-            let ids: Vec<String> =
-                group.sides.iter().map(|side| format!("{}/{}/{figure}", group.id(), slug(side.broker))).collect();
+            let ids: Vec<String> = group
+                .sides
+                .iter()
+                .map(|side| format!("{}/{}/{figure}", group.id(), slug(side.broker)))
+                .collect();
             if !ids.iter().any(|id| self.figures.contains_key(id)) {
                 continue;
             }
             self.add(format_args!("<tr><td>{label}</td>"));
             for id in ids {
-                let is_check = matches!(figure, "lost" | "duplicated" | "reordered" | "corrupt" | "failed" | "dropped");
-                let found = self.figures.get(&id).and_then(|figure| figure.value).is_some_and(|value| value > 0.0);
+                let is_check =
+                    matches!(figure, "lost" | "duplicated" | "reordered" | "corrupt" | "failed" | "dropped");
+                let found =
+                    self.figures.get(&id).and_then(|figure| figure.value).is_some_and(|value| value > 0.0);
                 let class = if is_check && found { " class=\"bad\"" } else { "" };
                 self.add(format_args!("<td{class}>{}{unit}</td>", self.figure(&id)));
             }
@@ -335,7 +357,11 @@ impl Page<'_> {
         self.push("<h2 id=\"brokers\" class=\"flow\">Brokers</h2>");
         for broker in &results.brokers {
             let version = broker.version.as_deref().unwrap_or("version unknown");
-            self.add(format_args!("<h3>{} <span class=\"note\">{}</span></h3>", escape(&broker.name), escape(version)));
+            self.add(format_args!(
+                "<h3>{} <span class=\"note\">{}</span></h3>",
+                escape(&broker.name),
+                escape(version)
+            ));
             if let Some(command) = &broker.command {
                 self.add(format_args!("<pre>{}</pre>", escape(command)));
             }

@@ -9,7 +9,8 @@ use super::sections::{HEADLINES, name};
 
 /// Both tables, notes and the command.
 pub fn render(results: &Results, figures: &Figures) -> Result<String, String> {
-    let groups = groups(results)?;
+    let mut groups = groups(results)?;
+    groups.retain(|group| !group.probe);
     let mut out = format!("## {}\n\n", results.title);
     let mut push = |text: std::fmt::Arguments<'_>| out.write_fmt(text).expect("writing to a string succeeds");
     for note in &results.notes {
@@ -17,7 +18,11 @@ pub fn render(results: &Results, figures: &Figures) -> Result<String, String> {
     }
     let invalid = invalid_runs(results);
     if !invalid.is_empty() {
-        push(format_args!("- **INVALID: {} of {} runs**, marked below\n", invalid.len(), results.runs.len()));
+        push(format_args!(
+            "- **INVALID: {} of {} runs**, marked below\n",
+            invalid.len(),
+            results.runs.iter().filter(|run| !run.probe).count()
+        ));
     }
     let mut presets: Vec<_> = groups.iter().map(|group| group.preset).collect();
     presets.dedup();
@@ -47,7 +52,8 @@ fn table(groups: &[&Group<'_>], figures: &Figures) -> String {
             let label = if at == 0 { format!("{}, {}", group.load, group.step) } else { String::new() };
             let id = format!("{}/{}", group.id(), slug(side.broker));
             let mark = if is_valid(side) { "" } else { " **INVALID**" };
-            let mut cells = vec![label, format!("{}{mark}", side.broker), text(format!("{id}/acked-per-second"))];
+            let mut cells =
+                vec![label, format!("{}{mark}", side.broker), text(format!("{id}/acked-per-second"))];
             cells.extend(HEADLINES.map(|quantile| text(format!("{id}/produce/{}", name(quantile)))));
             cells.push(text(format!("{id}/acked-per-core-second")));
             writeln!(out, "| {} |", cells.join(" | ")).expect("writing to a string succeeds");
@@ -55,7 +61,8 @@ fn table(groups: &[&Group<'_>], figures: &Figures) -> String {
         let Some((first, others)) = group.sides.split_first() else { continue };
         for other in others {
             let id = format!("{}/{}", group.id(), ratio_name(other, first));
-            let mut cells = vec![String::new(), format!("{} ÷ {}", other.broker, first.broker), String::new()];
+            let mut cells =
+                vec![String::new(), format!("{} ÷ {}", other.broker, first.broker), String::new()];
             cells.extend(HEADLINES.map(|quantile| {
                 let id = format!("{id}/{}", name(quantile));
                 match figures.get(&format!("{id}/band")) {

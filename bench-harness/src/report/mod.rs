@@ -7,4 +7,4 @@ mod markdown;
 mod method;
 mod sections;
 
-pub use derived::{FIGURES_FILE, HTML_FILE, MARKDOWN_FILE, derive};
+pub use derived::{FIGURES_FILE, HTML_FILE, MARKDOWN_FILE, derive, write};

@@ -27,14 +27,16 @@ pub fn plots(group: &Group<'_>) -> Vec<(String, String)> {
 
 /// The percentile curves of all sides with their bands, and the floor of the harness.
 fn percentiles(group: &Group<'_>) -> String {
-    let count = group.sides.iter().filter_map(|side| side.samples(Measure::Produce)).map(|samples| samples.count());
+    let count =
+        group.sides.iter().filter_map(|side| side.samples(Measure::Produce)).map(|samples| samples.count());
     let quantiles = curve::quantiles(count.max().unwrap_or(0));
     let mut curves: Vec<Curve<'_>> = group
         .sides
         .iter()
         .filter_map(|side| {
             let bands = Bootstrap::default().bands(&side.rounds(), &quantiles);
-            let name = if is_valid(side) { side.broker.to_owned() } else { format!("{} INVALID", side.broker) };
+            let name =
+                if is_valid(side) { side.broker.to_owned() } else { format!("{} INVALID", side.broker) };
             let samples = side.samples(Measure::Produce)?;
             Some(Curve { name, colour: side.colour, reference: false, samples, bands })
         })
@@ -61,7 +63,8 @@ fn ratios(group: &Group<'_>) -> Option<String> {
     let ratios: Vec<Ratio> = others
         .iter()
         .map(|other| {
-            let counts = [first, other].map(|side| side.samples(Measure::Produce).map_or(0, |samples| samples.count()));
+            let counts = [first, other]
+                .map(|side| side.samples(Measure::Produce).map_or(0, |samples| samples.count()));
             let count = counts.into_iter().min().unwrap_or(0);
             let tells = |quantile: &f64| (1.0 - quantile) * count as f64 >= SAMPLES_BEYOND_MIN as f64;
             let quantiles: Vec<f64> = curve::quantiles(count).into_iter().filter(tells).collect();
@@ -86,9 +89,15 @@ fn heat_maps(group: &Group<'_>) -> Vec<(String, String)> {
         .iter()
         .map(|side| {
             let interval_seconds = side.rounds.first().map_or(1.0, |run| run.outcome.workload.interval_s);
-            let rounds = if side.rounds.len() > 1 { format!(", {} rounds", side.rounds.len()) } else { String::new() };
+            let rounds =
+                if side.rounds.len() > 1 { format!(", {} rounds", side.rounds.len()) } else { String::new() };
             let intervals = side.intervals.iter().flatten().collect();
-            Track { name: format!("{}{rounds}", side.broker), colour: side.colour, intervals, interval_seconds }
+            Track {
+                name: format!("{}{rounds}", side.broker),
+                colour: side.colour,
+                intervals,
+                interval_seconds,
+            }
         })
         .collect();
     let range = over_time::range(&tracks);
@@ -110,7 +119,9 @@ pub fn sweeps(groups: &[Group<'_>]) -> Vec<(String, String)> {
     };
     loads
         .iter()
-        .filter_map(|load| Some((format!("{} {} throughput", load.0.map_or("run", Preset::name), load.1), of(load)?)))
+        .filter_map(|load| {
+            Some((format!("{} {} throughput", load.0.map_or("run", Preset::name), load.1), of(load)?))
+        })
         .collect()
 }
 
@@ -122,7 +133,8 @@ fn sweep(groups: &[&Group<'_>]) -> String {
             sweeps.len() - 1
         });
         let value = |quantile| Some(side.samples(Measure::Produce)?.at(quantile).value_ns()? as f64);
-        let per_second = side.merged.counts.acked as f64 / side.merged.measured_seconds.max(f64::MIN_POSITIVE);
+        let per_second =
+            side.merged.counts.acked as f64 / side.merged.measured_seconds.max(f64::MIN_POSITIVE);
         let latency_ns = [0.5, 0.99, 0.999].map(value);
         sweeps[at].steps.push(Step { per_second, latency_ns, valid: is_valid(side) });
     }
