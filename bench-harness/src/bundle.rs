@@ -135,7 +135,7 @@ fn compare_counts(results: &Results, differences: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::results::synthetic;
 
     fn bundle() -> Files {
         let results = synthetic::comparison();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::environment::{Environment, Sample};
 use crate::outcome::{Measure, Outcome, Verdict};
 use crate::plot::units;
 use crate::results::{Preset, Results, Run, slug};
@@ -134,7 +135,9 @@ pub fn figures(results: &Results) -> Result<Figures, String> {
     let mut figures = Figures::new();
     for group in groups(results)?.into_iter().filter(|group| !group.probe) {
         for side in &group.sides {
-            add_side(&mut figures, &format!("{}/{}", group.id(), slug(side.broker)), side);
+            let id = format!("{}/{}", group.id(), slug(side.broker));
+            add_side(&mut figures, &id, side);
+            add_machine(&mut figures, &id, side, &results.environment);
         }
         add_ratios(&mut figures, &group);
     }
@@ -212,6 +215,32 @@ fn flow(side: &Side<'_>) -> Vec<(&'static str, Figure)> {
         }
     }
     out
+}
+
+/// How busy the whole machine was while the side was measured, and how much of it was taken away by the host.
+fn add_machine(figures: &mut Figures, id: &str, side: &Side<'_>, environment: &Environment) {
+    let seconds: Vec<_> = side
+        .rounds
+        .iter()
+        .flat_map(|run| {
+            let from_ms = run.outcome.started_at_ms;
+            environment.samples_between(from_ms, from_ms + (run.outcome.measured_seconds * 1000.0) as u64)
+        })
+        .collect();
+    let shares = |share: fn(&Sample) -> Option<f64>| seconds.iter().filter_map(|second| share(second)).collect::<Vec<_>>();
+    let busy = shares(Sample::busy);
+    if !busy.is_empty() {
+        let mean = busy.iter().sum::<f64>() / busy.len() as f64;
+        figures.insert(format!("{id}/machine-busy"), number(mean, format!("{:.0} %", mean * 100.0)));
+    }
+    let worst = |values: Vec<f64>| values.into_iter().reduce(f64::max);
+    let steal = worst(shares(|second| second.get("steal")));
+    let pressure = worst(shares(|second| second.get("pressure_cpu")));
+    for (name, share) in [("steal-worst-second", steal), ("cpu-pressure-worst-second", pressure)] {
+        if let Some(share) = share {
+            figures.insert(format!("{id}/{name}"), number(share, format!("{:.0} %", share * 100.0)));
+        }
+    }
 }
 
 /// The ends of the confidence band of each percentile.
@@ -311,7 +340,7 @@ pub fn is_valid(side: &Side<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
+    use crate::results::synthetic;
 
     #[test]
     fn sides_are_merged_and_never_averaged() {

@@ -9,6 +9,9 @@
 //!
 //! from which everything else is derived, again and again the same.
 
+#[cfg(test)]
+pub mod synthetic;
+
 use serde::{Deserialize, Serialize};
 
 use crate::environment::{Environment, SampleTable, capture};
@@ -242,7 +245,6 @@ fn milliseconds(seconds: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic;
 
     #[test]
     fn results_come_back_from_their_files() {

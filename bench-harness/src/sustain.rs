@@ -130,7 +130,7 @@ pub fn sustain(
 mod tests {
     use super::*;
     use crate::outcome::Verdict;
-    use crate::synthetic::{Shape, outcome};
+    use crate::results::synthetic::{Shape, outcome};
 
     fn search(start: f64, limit: f64) -> (Option<f64>, u32) {
         let mut search = Search::from(start);

@@ -1,15 +1,21 @@
 //! `monedula-bench compare`, and the hidden command by which it starts brokers.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
 use super::run::interrupt;
 use super::{INVALID, Outcome};
+use crate::calibrate::{self, calibrate};
 use crate::compare::{self, Arguments};
 use crate::engine::{self, Options, Unwatched};
 use crate::figures::invalid_runs;
+use crate::outcome::Floor;
 use crate::report::{HTML_FILE, MARKDOWN_FILE, write};
+use crate::scenario::CALIBRATION_S;
+use crate::workload::Workload;
 
 /// The same load on several brokers, in turns.
 #[derive(Debug, Args)]
@@ -27,13 +33,19 @@ pub struct CompareArguments {
 /// Carries the command out.
 pub fn run(arguments: &CompareArguments) -> Outcome {
     let interrupt = interrupt()?;
-    let mut load = |workload: &crate::workload::Workload, destination: &compare::Destination| {
+    let mut floors = Floors::default();
+    let mut load = |workload: &Workload, destination: &compare::Destination| {
         let options = Options {
             workers: arguments.workers,
             cores: destination.generator.0.clone(),
             busy: arguments.busy,
             ..Options::default()
         };
+        let floor = match destination.with_floor {
+            true => Some(floors.of(workload, &options, destination.broker_cores.0.first().copied(), &interrupt)?),
+            false => None,
+        };
+        let options = Options { floor, ..options };
         let outcome = engine::run(workload, &destination.bootstrap, &options, &interrupt, &mut Unwatched);
         let mut outcome = outcome.map_err(|error| error.to_string())?;
         outcome.target.name = Some(destination.name.clone());
@@ -55,6 +67,30 @@ pub fn run(arguments: &CompareArguments) -> Outcome {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(INVALID),
     })
+}
+
+/// Floors by what decides them. A broker's figures and those of the others stand beside the same floor.
+#[derive(Default)]
+struct Floors(BTreeMap<(i32, u64), Floor>);
+
+impl Floors {
+    /// The floor at the workload's rate and partitions, measured once.
+    fn of(
+        &mut self,
+        workload: &Workload,
+        options: &Options,
+        core: Option<usize>,
+        interrupt: &AtomicBool,
+    ) -> Result<Floor, String> {
+        let key = (workload.topics.partitions, workload.rate as u64);
+        if let Some(floor) = self.0.get(&key) {
+            return Ok(floor.clone());
+        }
+        let outcome = calibrate(workload, CALIBRATION_S, options, core, interrupt, &mut Unwatched);
+        let floor = calibrate::floor(&outcome.map_err(|error| error.to_string())?);
+        self.0.insert(key, floor.clone());
+        Ok(floor)
+    }
 }
 
 /// The command line, with the name of this program in place of the path to it.

@@ -291,7 +291,7 @@ fn mount_of(root: &Path, data: &Path) -> Option<Mount> {
     let lines = table.lines().filter_map(|line| {
         let words: Vec<&str> = line.split(' ').collect();
         let [device, place, kind, options, ..] = words[..] else { return None };
-        data.starts_with(place).then(|| (place.len(), device, kind, options))
+        data.starts_with(place).then_some((place.len(), device, kind, options))
     });
     let (_, device, kind, options) = lines.max_by_key(|(length, ..)| *length)?;
     Some(Mount { device: device.to_owned(), kind: kind.to_owned(), options: options.to_owned() })

@@ -106,7 +106,7 @@ fn lower(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic::{Shape, outcome};
+    use crate::results::synthetic::{Shape, outcome};
 
     #[test]
     fn the_result_has_the_fields_that_charts_read() {

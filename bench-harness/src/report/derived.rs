@@ -62,7 +62,7 @@ fn json(figures: &Figures) -> Result<String, String> {
 mod tests {
     use super::*;
     use crate::files::text;
-    use crate::synthetic;
+    use crate::results::synthetic;
 
     #[test]
     fn a_report_needs_no_network_and_hides_nothing() {

@@ -164,15 +164,21 @@ impl Page<'_> {
         let Some((first, others)) = group.sides.split_first() else { return };
         for other in others {
             let id = format!("{}/{}", group.id(), ratio_name(other, first));
-            self.add(format_args!(
-                "<tr class=\"best\"><td></td><td class=\"text\">{} ÷ {}</td><td></td>",
-                escape(other.broker),
-                escape(first.broker)
-            ));
+            let (ours, theirs) = (escape(first.broker), escape(other.broker));
+            self.add(format_args!("<tr class=\"best\"><td></td><td class=\"text\">{theirs} ÷ {ours}</td>"));
+            // Of throughput more is better, so there it is the other way round, and said so.
+            let more = |figure: &str| {
+                let id = format!("{id}/{figure}");
+                let differs = self.figures.get(&id).and_then(|figure| figure.value).is_some_and(|value| (value - 1.0).abs() > 0.01);
+                if differs { format!("{}<small>{ours} ÷ {theirs}</small>", self.figure(&id)) } else { String::new() }
+            };
+            let (acked, per_core) = (more("acked-per-second"), more("acked-per-core-second"));
+            self.add(format_args!("<td>{acked}</td>"));
             for quantile in HEADLINES {
-                self.add(format_args!("<td>{}</td>", self.banded(&format!("{id}/{}", name(quantile)))));
+                let id = format!("{id}/{}", name(quantile));
+                self.add(format_args!("<td>{}</td>", self.banded(&id)));
             }
-            self.push("<td></td></tr>");
+            self.add(format_args!("<td>{per_core}</td></tr>"));
         }
     }
 
@@ -288,7 +294,7 @@ impl Page<'_> {
 
     /// What flowed, what it cost, and what the checks found.
     fn flow_table(&mut self, group: &Group<'_>) {
-        const LINES: [(&str, &str, &str); 18] = [
+        const LINES: [(&str, &str, &str); 21] = [
             ("intended", "intended-per-second", "/s"),
             ("acknowledged", "acked-per-second", "/s"),
             ("acknowledged, bytes of values", "acked-bytes-per-second", ""),
@@ -307,6 +313,9 @@ impl Page<'_> {
             ("broker CPU per record, µs", "broker-cpu-us-per-record", ""),
             ("acknowledged per core and second", "acked-per-core-second", ""),
             ("acknowledged in all intervals", "acked-records", ""),
+            ("machine, share of all cores busy", "machine-busy", ""),
+            ("CPU pressure, worst second", "cpu-pressure-worst-second", ""),
+            ("CPU taken by the host, worst second", "steal-worst-second", ""),
         ];
         self.push("<details><summary>Flow, cost and checks</summary><div class=\"scroll\"><table><thead><tr><th></th>");
         for side in &group.sides {

@@ -61,8 +61,15 @@ fn table(groups: &[&Group<'_>], figures: &Figures) -> String {
         let Some((first, others)) = group.sides.split_first() else { continue };
         for other in others {
             let id = format!("{}/{}", group.id(), ratio_name(other, first));
+            // Of throughput more is better: there the first stands above, and it is said.
+            let more = |figure: &str| match figures.get(&format!("{id}/{figure}")) {
+                Some(figure) if figure.value.is_some_and(|value| (value - 1.0).abs() > 0.01) => {
+                    format!("**{}** ({} ÷ {})", figure.text, first.broker, other.broker)
+                }
+                _ => String::new(),
+            };
             let mut cells =
-                vec![String::new(), format!("{} ÷ {}", other.broker, first.broker), String::new()];
+                vec![String::new(), format!("{} ÷ {}", other.broker, first.broker), more("acked-per-second")];
             cells.extend(HEADLINES.map(|quantile| {
                 let id = format!("{id}/{}", name(quantile));
                 match figures.get(&format!("{id}/band")) {
@@ -70,7 +77,7 @@ fn table(groups: &[&Group<'_>], figures: &Figures) -> String {
                     None => text(id),
                 }
             }));
-            cells.push(String::new());
+            cells.push(more("acked-per-core-second"));
             writeln!(out, "| {} |", cells.join(" | ")).expect("writing to a string succeeds");
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::environment::Environment;
 use crate::histogram::EncodedHistogram;
 use crate::outcome::{Counts, Floor, Flow, Interval, Measure, Outcome, Requests, Target, Verdict};
-use crate::results::{Broker, Preset, Results, Run};
+use super::{Broker, Preset, Results, Run};
 use crate::statistics::{empty_histogram, merge};
 use crate::workload::Workload;
 
@@ -19,7 +19,7 @@ impl Uniform {
     }
 
     /// The next number (xorshift64*).
-    pub fn next(&mut self) -> f64 {
+    pub fn draw(&mut self) -> f64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -54,7 +54,7 @@ pub fn outcome(shape: Shape) -> Outcome {
             let mut lag = empty_histogram();
             let mut end_to_end = empty_histogram();
             for n in 0..shape.rate {
-                let normal = (0..12).map(|_| random.next()).sum::<f64>() - 6.0;
+                let normal = (0..12).map(|_| random.draw()).sum::<f64>() - 6.0;
                 let mut latency = (shape.median_ns * (shape.sigma * normal).exp()) as u64 + 1;
                 let due_ns = n * 1_000_000_000 / shape.rate;
                 if second % 10 == 4 {
@@ -62,7 +62,7 @@ pub fn outcome(shape: Shape) -> Outcome {
                 }
                 produce.record(latency).expect("it resizes");
                 end_to_end.record(latency + 150_000).expect("it resizes");
-                lag.record(5_000 + (random.next() * 20_000.0) as u64).expect("it resizes");
+                lag.record(5_000 + (random.draw() * 20_000.0) as u64).expect("it resizes");
             }
             let measures =
                 [(Measure::Produce, produce), (Measure::EndToEnd, end_to_end), (Measure::GeneratorLag, lag)];
