@@ -1,6 +1,9 @@
 //! Connection churn: clients that come, ask what a client asks first, and go, so many times a second.
 
-#![allow(clippy::disallowed_methods, reason = "this is a shell: its threads connect, wait and read the clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is a shell: its threads connect, wait and read the clock"
+)]
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
@@ -77,12 +80,7 @@ pub fn churn(
 
 impl Churn {
     fn empty() -> Self {
-        Self {
-            response: histogram::new(),
-            connect: histogram::new(),
-            failed: BTreeMap::new(),
-            seconds: 0.0,
-        }
+        Self { response: histogram::new(), connect: histogram::new(), failed: BTreeMap::new(), seconds: 0.0 }
     }
 }
 

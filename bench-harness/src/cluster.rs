@@ -164,6 +164,13 @@ impl Layout {
     }
 }
 
+/// What brokers told of offsets.
+enum Told {
+    All(Vec<i64>),
+    /// Some partition's leader does not know yet that it is, and how it said so.
+    NotYet(String),
+}
+
 /// A connection to a cluster, for questions.
 #[derive(Debug)]
 pub struct Cluster {
@@ -401,7 +408,19 @@ impl Cluster {
         self.offsets(layout, EARLIEST)
     }
 
+    /// A broker may be told that it leads a partition after others were; until then it refuses.
     fn offsets(&self, layout: &Layout, timestamp: i64) -> Result<Vec<i64>> {
+        let until = Instant::now() + TOPICS_TIMEOUT;
+        loop {
+            match self.ask_offsets(layout, timestamp)? {
+                Told::All(offsets) => return Ok(offsets),
+                Told::NotYet(why) if Instant::now() > until => return error(why),
+                Told::NotYet(_) => thread::sleep(LOOK_AGAIN),
+            }
+        }
+    }
+
+    fn ask_offsets(&self, layout: &Layout, timestamp: i64) -> Result<Told> {
         let version = self.versions.of(ApiKey::ListOffsets)?;
         let mut offsets = vec![-1; layout.leaders.len()];
         for (place, node) in layout.nodes.iter().enumerate() {
@@ -431,10 +450,14 @@ impl Cluster {
                     match (told.error_code, partition) {
                         (ErrorCode::None, Some(partition)) => offsets[partition] = told.offset,
                         (code, _) => {
-                            return error(format!(
-                                "the offsets of {}-{}: {code}",
-                                topic.name, told.partition_index
-                            ));
+                            let why =
+                                format!("the offsets of {}-{}: {code}", topic.name, told.partition_index);
+                            return match code {
+                                ErrorCode::NotLeaderOrFollower | ErrorCode::UnknownTopicOrPartition => {
+                                    Ok(Told::NotYet(why))
+                                }
+                                _ => error(why),
+                            };
                         }
                     }
                 }
@@ -442,7 +465,7 @@ impl Cluster {
         }
         match offsets.iter().position(|offset| *offset < 0) {
             Some(partition) => error(format!("nobody told the offset of partition {partition}")),
-            None => Ok(offsets),
+            None => Ok(Told::All(offsets)),
         }
     }
 
@@ -542,5 +565,13 @@ fn greet(client: Client, name: &str) -> Result<(Client, Versions)> {
 }
 
 fn failed(what: &str, failure: &CallError) -> ClusterError {
-    ClusterError(format!("{what} failed: {failure}"))
+    let remedy = match failure {
+        CallError::Io(inner)
+            if matches!(inner.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
+        {
+            ": the broker closed the connection. Does the listener want SASL, which this client does not speak yet?"
+        }
+        _ => "",
+    };
+    ClusterError(format!("{what} failed: {failure}{remedy}"))
 }

@@ -3,6 +3,7 @@
 //! One thread leads; workers carry the load. The leader prepares topics, begins the warm-up, decides when the measurement
 //! begins and ends, waits for what is still due, and adds up.
 
+#![allow(clippy::vec_box, reason = "batches wander between lists: a pointer is what should move")]
 #![allow(
     clippy::disallowed_methods,
     reason = "this is the shell of the load: it starts threads and reads the clock"
@@ -45,11 +46,11 @@ use shared::Shared;
 use worker::{ConsumerPlan, Plan, Report};
 
 /// How long threads get to start before the first record is due.
-const START_NS: u64 = 200 * MILLISECOND_NS;
+const START_NS: u64 = 300 * MILLISECOND_NS;
 /// How often the leader looks up.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// An order to workers is given so long before it is to be carried out.
-const ORDER_AHEAD_NS: u64 = 50 * MILLISECOND_NS;
+const ORDER_AHEAD_NS: u64 = 100 * MILLISECOND_NS;
 /// An interrupted run waits so long for what is due.
 const INTERRUPTED_WAIT_NS: u64 = 2 * SECOND_NS;
 /// Consumers that get nothing for so long have all that they will get.
@@ -189,7 +190,9 @@ pub fn run(
         ConsumerMode::Group => &GROUP_APIS,
         _ => &[],
     };
-    for api_key in [ApiKey::Metadata, ApiKey::Produce, ApiKey::Fetch, ApiKey::ListOffsets].iter().chain(needed) {
+    for api_key in
+        [ApiKey::Metadata, ApiKey::Produce, ApiKey::Fetch, ApiKey::ListOffsets].iter().chain(needed)
+    {
         cluster.versions().of(*api_key)?;
     }
     let layout = cluster.prepare_topics(&workload.topics)?;
@@ -419,9 +422,8 @@ impl Run {
         let late = self.options.late_subscription.map(|(subscription, _)| subscription);
         let mut received = self.shared.received.iter().enumerate();
         Ok(ready == members
-            && received.all(|(index, received)| {
-                Some(index) == late || received.load(Relaxed) + behind_max >= acked
-            }))
+            && received
+                .all(|(index, received)| Some(index) == late || received.load(Relaxed) + behind_max >= acked))
     }
 
     /// Whether every record has failed for so long that no other will do better.
@@ -717,8 +719,14 @@ fn assign(
                     (partitions.map(|partition| (partition, offsets[partition])).collect(), None)
                 }
             };
+            // What waited for a late reader is its own story, beside a live one.
             let late = options.late_subscription.is_some_and(|(late, _)| late == subscription);
-            let plan = ConsumerPlan { subscription, partitions, member, measured: !late };
+            let plan = ConsumerPlan {
+                subscription,
+                partitions,
+                member,
+                measured: !late || rules.subscriptions == 1,
+            };
             plans[(subscription * each + index) % workers].push(plan);
         }
     }

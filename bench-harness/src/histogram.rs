@@ -19,6 +19,16 @@ pub fn new() -> Histogram<u64> {
     Histogram::new_with_bounds(1, NANOSECONDS_MAX, DIGITS).expect("the bounds are valid")
 }
 
+/// A time with three or more digits and its unit.
+pub fn duration(ns: u64) -> String {
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{:.1} µs", ns as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} ms", ns as f64 / 1e6),
+        _ => format!("{:.3} s", ns as f64 / 1e9),
+    }
+}
+
 /// A histogram as its V2 serialization: a few kilobytes where the histogram takes hundreds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedHistogram(Vec<u8>);
@@ -123,5 +133,11 @@ mod tests {
         let text = serde_json::to_string(&encoded).unwrap();
         assert_eq!(serde_json::from_str::<EncodedHistogram>(&text).unwrap(), encoded);
         assert!(serde_json::from_str::<EncodedHistogram>("\"AAAA\"").is_err());
+    }
+
+    #[test]
+    fn times_have_units() {
+        let times = [999, 1_500, 12_345_678, 61_000_000_000].map(duration);
+        assert_eq!(times, ["999 ns", "1.5 µs", "12.35 ms", "61.000 s"]);
     }
 }

@@ -212,20 +212,31 @@ impl Server {
                     }
                 }
             }
-            for index in 0..self.peers.len() {
-                if !self.peers[index].gone && self.serve(index).is_err() {
-                    self.peers[index].gone = true;
-                    self.peers[index].fetch = None;
-                    self.peers[index].delayed.clear();
-                    // Its place is kept, as its token is its place; the socket is closed.
-                    let _ = self.peers[index].stream.shutdown(std::net::Shutdown::Both);
-                }
+            let before = self.batches;
+            (0..self.peers.len()).for_each(|index| self.serve_or_end(index));
+            if self.batches > before {
+                // Fetches that were looked at before their records came.
+                let waits = |index: &usize| self.peers[*index].fetch.is_some();
+                let waiting: Vec<usize> = (0..self.peers.len()).filter(waits).collect();
+                waiting.into_iter().for_each(|index| self.serve_or_end(index));
             }
         }
     }
 
+    fn serve_or_end(&mut self, index: usize) {
+        if !self.peers[index].gone && self.serve(index).is_err() {
+            let peer = &mut self.peers[index];
+            peer.gone = true;
+            peer.fetch = None;
+            peer.delayed.clear();
+            // Its place is kept, as its token is its place; the socket is closed.
+            let _ = peer.stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
     fn stall(&mut self) {
-        let (Some(first_ns), Some((after_ns, length_ns))) = (self.first_produce_ns, self.behaviour.stall) else {
+        let (Some(first_ns), Some((after_ns, length_ns))) = (self.first_produce_ns, self.behaviour.stall)
+        else {
             return;
         };
         if clock::monotonic_ns() >= first_ns + after_ns {
@@ -238,11 +249,14 @@ impl Server {
         while let Ok((mut stream, _)) = self.listener.accept() {
             let token = Token(self.peers.len());
             let interest = Interest::READABLE | Interest::WRITABLE;
-            let ready = stream.set_nodelay(true).and_then(|()| self.waiter.registry().register(&mut stream, token, interest));
+            let ready = stream
+                .set_nodelay(true)
+                .and_then(|()| self.waiter.registry().register(&mut stream, token, interest));
             if ready.is_err() {
                 continue;
             }
-            let limits = ConnectionLimits { requests_in_flight_max: usize::MAX, bytes_in_flight_max: usize::MAX };
+            let limits =
+                ConnectionLimits { requests_in_flight_max: usize::MAX, bytes_in_flight_max: usize::MAX };
             self.peers.push(Peer {
                 stream,
                 incoming: BytesMut::new(),
@@ -319,7 +333,9 @@ impl Server {
                 let names = request.topics.into_iter().map(|topic| topic.name);
                 let names = names.chain(request.topic_names.into_iter().map(Some));
                 Response::DeleteTopics(DeleteTopicsResponse {
-                    responses: names.map(|name| DeletableTopicResult { name, ..Default::default() }).collect(),
+                    responses: names
+                        .map(|name| DeletableTopicResult { name, ..Default::default() })
+                        .collect(),
                     ..Default::default()
                 })
             }

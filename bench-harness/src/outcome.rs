@@ -6,7 +6,7 @@ use std::fmt;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::histogram::{self, EncodedHistogram};
+use crate::histogram::{self, EncodedHistogram, duration};
 use crate::workload::Workload;
 
 /// The most intervals of an outcome. Before there are more, neighbours are merged and intervals are twice as long.
@@ -269,8 +269,10 @@ pub struct Counts {
     /// Acknowledged records that nobody was given the time to read, in an interrupted run.
     pub unread: u64,
 
-    /// Errors after which a request was sent again, by name.
+    /// Errors after which something was tried again, by name.
     pub retried: BTreeMap<String, u64>,
+    /// Records that were sent again.
+    pub resent: u64,
     /// Connections that ended and were opened again.
     pub reconnects: u64,
     /// Rebalances of consumer groups.
@@ -301,6 +303,7 @@ impl Counts {
             (&mut self.foreign, other.foreign),
             (&mut self.negative, other.negative),
             (&mut self.unread, other.unread),
+            (&mut self.resent, other.resent),
             (&mut self.reconnects, other.reconnects),
             (&mut self.rebalances, other.rebalances),
         ];
@@ -432,10 +435,10 @@ impl Outcome {
         let allowed = LAG_ALLOWED_NS.max((response as f64 * LAG_ALLOWED_SHARE) as u64);
         if lag > allowed {
             reasons.push(format!(
-                "client bound: the generator was {:.1} µs late at p99.9, more than {:.1} µs (100 µs or 5 % of the \
-                 response's p99.9); give it a core of its own, more --workers, or a lower --rate",
-                lag as f64 / 1e3,
-                allowed as f64 / 1e3
+                "client bound: the generator was {} late at p99.9, more than {} (100 µs or 5 % of the response's p99.9); \
+                 give it a core of its own, more --workers, or a lower --rate",
+                duration(lag),
+                duration(allowed)
             ));
         }
         let checks = [
@@ -448,7 +451,7 @@ impl Outcome {
             // A retry of a producer that is not idempotent may store a record twice or late: the broker keeps its word.
             let excused = matches!(what, "duplicated" | "reordered")
                 && !self.workload.idempotence
-                && !self.counts.retried.is_empty();
+                && self.counts.resent > 0;
             // A group that is rebalanced reads again what was not committed.
             let excused = excused || (what == "duplicated" && self.counts.rebalances > 0);
             if count > 0 && !excused {

@@ -58,7 +58,8 @@ impl Observer for Progress {
             let received = per_second(sheet.flow.received_records);
             line += &format!("  {received:.0} received/s  {}", latency(Measure::EndToEnd));
         }
-        if let Some(behind) = behind_records.iter().max().filter(|behind| **behind > sheet.flow.acked_records) {
+        if let Some(behind) = behind_records.iter().max().filter(|behind| **behind > sheet.flow.acked_records)
+        {
             line += &format!("  {behind} behind");
         }
         let lag = sheet.histogram(Measure::GeneratorLag).value_at_quantile(0.999);

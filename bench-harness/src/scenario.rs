@@ -57,7 +57,8 @@ pub fn sweep(base: &Workload, from: f64, to: f64, factor: f64, order: Order) -> 
         Order::UpDown => rates.extend(rates.clone().into_iter().rev().skip(1)),
         Order::Random => rates.sort_by_key(|rate| random::scatter(base.seed ^ rate.to_bits())),
     }
-    let step = |rate: f64| Step { label: format!("{rate:.0}/s"), workload: Workload { rate, ..base.clone() } };
+    let step =
+        |rate: f64| Step { label: format!("{rate:.0}/s"), workload: Workload { rate, ..base.clone() } };
     Ok(rates.into_iter().map(step).collect())
 }
 
@@ -238,10 +239,10 @@ impl Observer for DrainWatch<'_> {
         if view.phase == Phase::WarmUp {
             return;
         }
-        let caught_up =
-            self.behind.iter().any(|(end_s, behind)| {
-                *end_s > self.late_from_s && (*behind as f64) < self.rate * CAUGHT_UP_S
-            });
+        let caught_up = self
+            .behind
+            .iter()
+            .any(|(end_s, behind)| *end_s > self.late_from_s && (*behind as f64) < self.rate * CAUGHT_UP_S);
         match view.end_s <= self.late_from_s {
             true => self.before.add(view.sheet),
             false if !caught_up => self.during.add(view.sheet),
@@ -285,8 +286,11 @@ mod tests {
     #[test]
     fn a_matrix_has_every_pair() {
         let durable = ("durable".to_owned(), BTreeMap::from([("flush.messages".to_owned(), "1".to_owned())]));
-        let steps =
-            matrix(&Workload::default(), &[Acks::None, Acks::All], &[durable, ("page".to_owned(), BTreeMap::new())]);
+        let steps = matrix(
+            &Workload::default(),
+            &[Acks::None, Acks::All],
+            &[durable, ("page".to_owned(), BTreeMap::new())],
+        );
         let labels: Vec<&str> = steps.iter().map(|step| step.label.as_str()).collect();
         assert_eq!(labels, ["acks 0 durable", "acks -1 durable", "acks 0 page", "acks -1 page"]);
         assert_eq!(steps[0].workload.topics.configs["flush.messages"], "1");

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
+pub use crate::histogram::duration;
 use crate::outcome::{Outcome, Verdict};
+use crate::workload::Workload;
 
 /// The percentiles that a table shows.
 const PERCENTILES: [(&str, f64); 7] = [
@@ -18,6 +20,8 @@ const PERCENTILES: [(&str, f64); 7] = [
 ];
 /// A percentile with fewer samples beyond it is not shown: it would be the story of a few.
 pub const SAMPLES_BEYOND_MIN: u64 = 100;
+/// About what a record takes in a batch besides its value.
+const RECORD_OVERHEAD_BYTES: f64 = 8.0;
 const COLUMN: usize = 11;
 
 /// The table.
@@ -77,6 +81,7 @@ fn write_table(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         ("unread", counts.unread),
         ("foreign", counts.foreign),
         ("negative", counts.negative),
+        ("resent", counts.resent),
         ("reconnects", counts.reconnects),
         ("rebalances", counts.rebalances),
     ];
@@ -126,6 +131,28 @@ fn write_table(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     Ok(())
 }
 
+/// What a run of a workload will come to, as far as that can be known before.
+pub fn forecast(workload: &Workload) -> String {
+    let records = workload.records_intended();
+    let bytes = workload.record_bytes.mean_bytes();
+    let total_s = workload.warm_up.min_s + workload.duration_s;
+    let on_disk = workload.rate * total_s * (bytes + RECORD_OVERHEAD_BYTES) / 1e9;
+    let mut text = format!(
+        "{records:.0} records of {bytes:.0} B in {:.0} s after {:.0} s of warm-up; about {on_disk:.2} GB on every replica \
+         before compression\n",
+        workload.duration_s, workload.warm_up.min_s,
+    );
+    for (name, percentile) in &PERCENTILES[..PERCENTILES.len() - 1] {
+        let beyond = records * (1.0 - percentile / 100.0);
+        let verdict = match beyond >= SAMPLES_BEYOND_MIN as f64 {
+            true => "shown",
+            false => "not shown: too few; run longer or faster",
+        };
+        text += &format!("{name:>8} {beyond:>12.0} samples beyond it, {verdict}\n");
+    }
+    text
+}
+
 fn write_row(text: &mut String, name: &str, histogram: &Histogram<u64>) -> std::fmt::Result {
     write!(text, "{name:<16}{:>COLUMN$}", histogram.len())?;
     for (_, percentile) in PERCENTILES {
@@ -140,25 +167,9 @@ fn write_row(text: &mut String, name: &str, histogram: &Histogram<u64>) -> std::
     writeln!(text)
 }
 
-/// A time with three or more digits and its unit.
-pub fn duration(ns: u64) -> String {
-    match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => format!("{:.1} µs", ns as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.2} ms", ns as f64 / 1e6),
-        _ => format!("{:.3} s", ns as f64 / 1e9),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_have_units() {
-        let times = [999, 1_500, 12_345_678, 61_000_000_000].map(duration);
-        assert_eq!(times, ["999 ns", "1.5 µs", "12.35 ms", "61.000 s"]);
-    }
 
     #[test]
     fn a_percentile_of_few_samples_is_not_shown() {

@@ -1,4 +1,4 @@
-//! `monedula-bench run`.
+//! `monedula-bench run`, and what every command that puts a load on a broker is asked.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,10 +7,14 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::Outcome;
+use super::keep::{KeepArguments, exit_code};
 use super::load::LoadOptions;
-use super::{INVALID, Outcome};
-use crate::engine::{self, Options};
+use crate::compare::cores::Cores;
+use crate::engine::Options;
+use crate::outcome::Verdict;
 use crate::progress::Progress;
+use crate::scenario::{self, Step};
 use crate::table;
 
 /// Puts a load on a broker and says what came of it.
@@ -20,10 +24,16 @@ pub struct RunArguments {
     engine: EngineArguments,
     #[command(flatten)]
     load: LoadOptions,
+    #[command(flatten)]
+    keep: KeepArguments,
+    /// Say what would be run, how many samples lie beyond each percentile, and how much goes to disk; do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Where the load goes and what carries it.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Broker and generator")]
 pub struct EngineArguments {
     /// Brokers to begin with
     #[arg(long, short, value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
@@ -32,23 +42,22 @@ pub struct EngineArguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub workers: usize,
     /// Cores that workers are pinned to, such as `1` or `2-5`; nowhere without it
-    #[arg(long, value_name = "LIST", value_parser = cores)]
+    #[arg(long, value_name = "LIST")]
     pub cores: Option<Cores>,
     /// Spin instead of sleeping: less lag, a whole core for each worker
     #[arg(long)]
     pub busy: bool,
+    /// Do not measure the harness itself (2.5 s before each load) to print its floor beside the result
+    #[arg(long)]
+    pub no_calibration: bool,
 }
-
-/// Cores as a list.
-#[derive(Debug, Clone)]
-pub struct Cores(pub Vec<usize>);
 
 impl EngineArguments {
     /// The options of the engine.
     pub fn options(&self) -> Options {
         Options {
             workers: self.workers,
-            cores: self.cores.clone().map(|Cores(list)| list).unwrap_or_default(),
+            cores: self.cores.clone().unwrap_or_default().0,
             busy: self.busy,
             ..Options::default()
         }
@@ -68,40 +77,31 @@ pub fn interrupt() -> Result<Arc<AtomicBool>, std::io::Error> {
 /// Carries the command out.
 pub fn run(arguments: &RunArguments) -> Outcome {
     let workload = arguments.load.workload()?;
-    let interrupt = interrupt()?;
+    if arguments.dry_run {
+        print!("{}", table::forecast(&workload));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let flag = interrupt()?;
     let mut progress = Progress::new(workload.duration_s);
-    let bootstrap = &arguments.engine.bootstrap;
-    let outcome = engine::run(&workload, bootstrap, &arguments.engine.options(), &interrupt, &mut progress)?;
+    let engine = &arguments.engine;
+    let step = Step { label: workload.name.clone(), workload };
+    let outcomes = scenario::carry_out(
+        std::slice::from_ref(&step),
+        &engine.bootstrap,
+        &engine.options(),
+        !engine.no_calibration,
+        &flag,
+        &mut progress,
+        |_, _| true,
+    )?;
     drop(progress);
-    print!("{}", table::table(&outcome));
-    Ok(match outcome.verdict.is_valid() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(INVALID),
-    })
-}
-
-fn cores(text: &str) -> Result<Cores, String> {
-    let mut list = Vec::new();
-    for piece in text.split(',') {
-        let (first, last) = piece.split_once('-').unwrap_or((piece, piece));
-        let number = |word: &str| word.parse::<usize>().map_err(|_| format!("{word:?} is no core"));
-        let (first, last) = (number(first)?, number(last)?);
-        if last < first || last - first > 1024 {
-            return Err(format!("{piece:?} is no range of cores"));
-        }
-        list.extend(first..=last);
+    outcomes.iter().for_each(|outcome| print!("{}", table::table(outcome)));
+    let code = exit_code(outcomes.iter());
+    if let Some(Verdict::Invalid { .. }) = outcomes.first().map(|outcome| &outcome.verdict) {
+        eprintln!("monedula-bench: the run is INVALID; the exit code is {}", super::INVALID);
     }
-    Ok(Cores(list))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cores_are_listed() {
-        assert_eq!(cores("0,2-4").unwrap().0, [0, 2, 3, 4]);
-        assert!(cores("4-2").is_err());
-        assert!(cores("x").unwrap_err().contains("no core"));
-    }
+    arguments
+        .keep
+        .keep(outcomes.into_iter().map(|outcome| (outcome.workload.name.clone(), outcome)).collect())?;
+    Ok(code)
 }

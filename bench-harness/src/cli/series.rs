@@ -1,23 +1,26 @@
 //! The commands that make several runs: `sweep`, `search`, `partitions`, `matrix`, `drain`, `endurance`; and `calibrate`
 //! and `churn`, which make other ones.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::load::LoadOptions;
-use super::run::{EngineArguments, exit_code, interrupt, write_json};
 use super::Outcome;
+use super::keep::{KeepArguments, exit_code};
+use super::load::LoadOptions;
+use super::run::{EngineArguments, interrupt};
 use crate::calibrate;
 use crate::churn;
-use crate::compare::search::{Held, Objective, Search};
 use crate::engine;
-use crate::outcome::Outcome as RunOutcome;
+use crate::outcome;
 use crate::progress::Progress;
 use crate::scenario::{self, DrainWatch, Durability, Order, Step};
+use crate::sustain::{Objective, sustain};
 use crate::table::{duration, table};
 use crate::workload::{Acks, Workload};
+
+/// Seconds of looking at the clock.
+const JITTER_S: f64 = 2.0;
 
 /// What all series are asked.
 #[derive(Debug, Args)]
@@ -26,9 +29,8 @@ pub struct SeriesArguments {
     engine: EngineArguments,
     #[command(flatten)]
     load: LoadOptions,
-    /// Write the outcomes as JSON, one a line
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    keep: KeepArguments,
 }
 
 /// `sweep`.
@@ -165,12 +167,11 @@ fn series(steps: &[Step], arguments: &SeriesArguments) -> Outcome {
     println!("{}", scenario::summary_head());
     let mut progress = Progress::new(steps.first().map_or(0.0, |step| step.workload.duration_s));
     let engine = &arguments.engine;
-    let (options, calibrated) = (engine.options(), engine.calibrates());
     let outcomes = scenario::carry_out(
         steps,
         &engine.bootstrap,
-        &options,
-        calibrated,
+        &engine.options(),
+        !engine.no_calibration,
         &flag,
         &mut progress,
         |step, outcome| {
@@ -178,15 +179,19 @@ fn series(steps: &[Step], arguments: &SeriesArguments) -> Outcome {
             true
         },
     )?;
-    finish(&outcomes, arguments.json.as_deref())
+    drop(progress);
+    let labels = steps.iter().map(|step| step.label.clone());
+    finish(labels.zip(outcomes).collect(), arguments)
 }
 
-fn finish(outcomes: &[RunOutcome], json: Option<&Path>) -> Outcome {
-    for reason in outcomes.iter().flat_map(|outcome| outcome.verdict.reasons()) {
-        println!("INVALID: {reason}");
+fn finish(steps: Vec<(String, outcome::Outcome)>, arguments: &SeriesArguments) -> Outcome {
+    // A single one has said so in its table.
+    for (label, outcome) in steps.iter().filter(|_| steps.len() > 1) {
+        outcome.verdict.reasons().iter().for_each(|reason| println!("INVALID {label}: {reason}"));
     }
-    write_json(json, outcomes)?;
-    Ok(exit_code(outcomes))
+    let code = exit_code(steps.iter().map(|(_, outcome)| outcome));
+    arguments.keep.keep(steps)?;
+    Ok(code)
 }
 
 /// The highest rate that an objective holds at.
@@ -194,39 +199,34 @@ pub fn search(arguments: &SearchArguments) -> Outcome {
     let base = arguments.series.load.workload()?;
     let objective = Objective { p99_ns: (arguments.slo_p99 * 1e6) as u64 };
     let flag = interrupt()?;
-    let mut search = Search::from(arguments.from);
-    let mut outcomes = Vec::new();
-    let engine_arguments = &arguments.series.engine;
+    let engine = &arguments.series.engine;
+    let mut steps = Vec::new();
     println!("{}", scenario::summary_head());
-    while let Some(rate) = search.next() {
+    let mut attempt = |rate: f64| {
         let workload = Workload { rate, name: format!("{rate:.0}/s"), ..base.clone() };
         let mut progress = Progress::new(workload.duration_s);
-        let outcome = engine::run(
-            &workload,
-            &engine_arguments.bootstrap,
-            &engine_arguments.options(),
-            &flag,
-            &mut progress,
-        )?;
-        drop(progress);
-        println!("{}", scenario::summary(&workload.name, &outcome));
-        let interrupted = outcome.interrupted;
-        let held = objective.judge(&outcome);
-        outcomes.push(outcome);
-        if interrupted {
-            break;
-        }
-        search.report(rate, held);
+        let outcome = engine::run(&workload, &engine.bootstrap, &engine.options(), &flag, &mut progress);
+        outcome.map_err(|error| error.to_string())
+    };
+    let mut watch = |rate: f64, outcome: outcome::Outcome, _| {
+        let label = format!("{rate:.0}/s");
+        println!("{}", scenario::summary(&label, &outcome));
+        steps.push((label, outcome));
+    };
+    let found = sustain(&objective, arguments.from, &mut attempt, &mut watch);
+    arguments.series.keep.keep(steps)?;
+    let found = found?;
+    if found.client_bound {
+        println!(
+            "the generator was the limit: give it more --workers and --cores; the broker may be able to do more"
+        );
     }
-    match search.found() {
-        Some(rate) => println!("\np99 ≤ {} holds up to {rate:.0} records/s", duration(objective.p99_ns)),
-        None => println!("\np99 ≤ {} holds at no rate that was tried", duration(objective.p99_ns)),
+    let objective = duration(objective.p99_ns);
+    match found.rate {
+        Some(rate) => println!("p99 ≤ {objective} holds up to {rate:.0} records/s"),
+        None => println!("p99 ≤ {objective} holds at no rate that was tried"),
     }
-    if search.client_bound() {
-        println!("the generator was the limit: give it more --workers and --cores, the broker may be able to do more");
-    }
-    write_json(arguments.series.json.as_deref(), &outcomes)?;
-    Ok(match outcomes.iter().any(|outcome| outcome.verdict.is_valid()) && search.found().is_some() {
+    Ok(match found.rate.is_some() && !found.client_bound {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(super::INVALID),
     })
@@ -237,7 +237,9 @@ pub fn drain(arguments: &DrainArguments) -> Outcome {
     let workload = scenario::drain_workload(&arguments.series.load.workload()?);
     workload.check()?;
     if arguments.pause >= workload.duration_s {
-        return Err(format!("--pause {} must end within --seconds {}", arguments.pause, workload.duration_s).into());
+        return Err(
+            format!("--pause {} must end within --seconds {}", arguments.pause, workload.duration_s).into()
+        );
     }
     let flag = interrupt()?;
     let engine_arguments = &arguments.series.engine;
@@ -258,7 +260,7 @@ pub fn drain(arguments: &DrainArguments) -> Outcome {
     let pair = |(before, during): (u64, u64)| format!("{} → {}", duration(before), duration(during));
     println!("live producers' p99, before → meanwhile: {}", pair(drain.produce_p99_ns));
     println!("live consumers' p99, before → meanwhile: {}", pair(drain.end_to_end_p99_ns));
-    finish(std::slice::from_ref(&outcome), arguments.series.json.as_deref())
+    finish(vec![("drain".to_owned(), outcome)], &arguments.series)
 }
 
 /// Hours of load with retention at work.
@@ -286,14 +288,24 @@ pub fn calibrate_command(arguments: &CalibrateArguments) -> Outcome {
     )?;
     drop(progress);
     print!("{}", table(&outcome));
-    write_json(arguments.series.json.as_deref(), std::slice::from_ref(&outcome))?;
-    Ok(exit_code(std::slice::from_ref(&outcome)))
+    let jitter = calibrate::jitter(options.cores.first().copied(), JITTER_S);
+    let at = |quantile| duration(jitter.value_at_quantile(quantile));
+    println!(
+        "\nA thread that does nothing but look at the clock, on the same core, would have been late by {} at p99, {} at p99.9, \
+         {} at most: this is what the machine adds, and no generator on it can be better.",
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    );
+    finish(vec![("calibration".to_owned(), outcome)], &arguments.series)
 }
 
 /// Connections that come and go.
 pub fn churn_command(arguments: &ChurnArguments) -> Outcome {
     if !(arguments.rate > 0.0 && arguments.seconds > 0.0 && arguments.rate * arguments.seconds < 1e8) {
-        return Err("churn wants a --rate and --seconds above 0, and fewer than 100,000,000 connections".into());
+        return Err(
+            "churn wants a --rate and --seconds above 0, and fewer than 100,000,000 connections".into()
+        );
     }
     let flag = interrupt()?;
     let churn = churn::churn(&arguments.bootstrap, arguments.rate, arguments.seconds, arguments.seed, &flag)?;

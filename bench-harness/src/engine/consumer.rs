@@ -301,3 +301,100 @@ fn offset_behind(batches: &Bytes) -> Option<i64> {
     }
     behind
 }
+
+#[cfg(test)]
+mod tests {
+    use net::messages::fetch::{FetchableTopicResponse, PartitionData};
+
+    use super::*;
+    use crate::batch::BatchWriter;
+    use crate::cluster::{Node, Topic};
+    use crate::workload::Codec;
+
+    fn layout() -> Layout {
+        let node = Node { id: 5, name: "h:1".into(), address: ([127, 0, 0, 1], 1).into() };
+        let topic = Topic { name: "t".into(), first: 0, partitions: 3 };
+        Layout { nodes: vec![node], topics: vec![topic], leaders: vec![Some(0); 3] }
+    }
+
+    fn response(partition: i32, code: ErrorCode, values: u32) -> FetchResponse {
+        let mut writer = BatchWriter::new(Vec::new());
+        (0..values).for_each(|_| writer.append(0, None, 3, |buffer| buffer.extend_from_slice(b"abc")));
+        let records = match values {
+            0 => Bytes::new(),
+            _ => writer.finish(Codec::None, None, Vec::new()).0,
+        };
+        let data = PartitionData {
+            partition_index: partition,
+            error_code: code,
+            log_start_offset: 100,
+            records: Some(records.into()),
+            ..PartitionData::default()
+        };
+        let topic = FetchableTopicResponse { topic: "t".into(), partitions: vec![data] };
+        FetchResponse { session_id: 77, responses: vec![topic], ..FetchResponse::default() }
+    }
+
+    fn asked(consumer: &mut Consumer) -> (i32, i32, Vec<(i32, i64)>) {
+        let request = consumer.fetch(0, 12, &layout(), &Consumers::default());
+        let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
+        let partitions = partitions.map(|asked| (asked.partition, asked.fetch_offset)).collect();
+        (request.session_id, request.session_epoch, partitions)
+    }
+
+    #[test]
+    fn a_session_is_told_only_what_changed() {
+        let mut consumer = Consumer::new(0);
+        consumer.assign([(0, 0), (2, 9)].into_iter(), &layout());
+        assert!(consumer.wants_fetch(0));
+        assert_eq!(asked(&mut consumer), (0, 0, vec![(0, 0), (2, 9)]));
+        assert!(!consumer.wants_fetch(0), "one at a time");
+        assert!(consumer.fetched(0, response(0, ErrorCode::None, 4), &layout()).records);
+        assert_eq!(asked(&mut consumer), (77, 1, vec![(0, 4)]));
+        consumer.fetched(0, FetchResponse { session_id: 77, ..FetchResponse::default() }, &layout());
+        assert_eq!(asked(&mut consumer), (77, 2, vec![]));
+        let gone =
+            FetchResponse { error_code: ErrorCode::FetchSessionIdNotFound, ..FetchResponse::default() };
+        assert_eq!(consumer.fetched(0, gone, &layout()).errors, [ErrorCode::FetchSessionIdNotFound]);
+        assert_eq!(asked(&mut consumer), (0, 0, vec![(0, 4), (2, 9)]));
+    }
+
+    #[test]
+    fn a_position_moves_when_records_have_been_looked_at() {
+        let mut consumer = Consumer::new(0);
+        consumer.assign([(1, 0)].into_iter(), &layout());
+        asked(&mut consumer);
+        consumer.fetched(0, response(1, ErrorCode::None, 4), &layout());
+        assert_eq!(consumer.positions().collect::<Vec<_>>(), [(1, 0)]);
+        let chunk = consumer.chunk().expect("there are records");
+        assert_eq!(chunk.partition, 1);
+        while chunk.reader.next_value().unwrap().is_some() {}
+        consumer.finish_chunk();
+        assert_eq!(consumer.positions().collect::<Vec<_>>(), [(1, 4)]);
+        assert!(consumer.chunk().is_none());
+    }
+
+    #[test]
+    fn records_that_were_removed_are_skipped_and_told() {
+        let mut consumer = Consumer::new(0);
+        consumer.assign([(1, 40)].into_iter(), &layout());
+        asked(&mut consumer);
+        let fetched = consumer.fetched(0, response(1, ErrorCode::OffsetOutOfRange, 0), &layout());
+        assert_eq!(fetched.skipped, [(1, 60)]);
+        assert_eq!(asked(&mut consumer).2, [(1, 100)]);
+    }
+
+    #[test]
+    fn another_assignment_forgets_what_was_fetched() {
+        let mut consumer = Consumer::new(0);
+        consumer.assign([(0, 0)].into_iter(), &layout());
+        asked(&mut consumer);
+        consumer.fetched(0, response(0, ErrorCode::None, 4), &layout());
+        asked(&mut consumer);
+        consumer.assign([(0, 2), (1, 0)].into_iter(), &layout());
+        assert!(consumer.chunk().is_none());
+        // The fetch that was in flight is of the old assignment; the next one is whole.
+        consumer.fetched(0, FetchResponse { session_id: 77, ..FetchResponse::default() }, &layout());
+        assert_eq!(asked(&mut consumer), (77, 0, vec![(0, 2), (1, 0)]));
+    }
+}

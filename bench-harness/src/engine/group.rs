@@ -553,7 +553,9 @@ mod tests {
         let own = sync.assignments.into_iter().find(|assignment| assignment.member_id == "a").unwrap();
         let synced = SyncGroupResponse { assignment: own.assignment, ..SyncGroupResponse::default() };
         assert_eq!(answer(&mut member, synced, 1), Effect::None);
-        let Some(Request::OffsetFetch(fetch)) = asks(&mut member, 1) else { panic!("it asks where to begin") };
+        let Some(Request::OffsetFetch(fetch)) = asks(&mut member, 1) else {
+            panic!("it asks where to begin")
+        };
         assert_eq!(fetch.groups[0].topics.as_ref().unwrap()[0].partition_indexes, [0, 2]);
         let nothing = OffsetFetchResponse::default();
         assert_eq!(answer(&mut member, nothing, 1), Effect::Assigned(vec![(0, 5), (2, 5)]));

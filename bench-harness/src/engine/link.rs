@@ -22,7 +22,9 @@ use crate::cluster::CLIENT_ID;
 /// The largest response that is accepted.
 pub const RESPONSE_BYTES_MAX: usize = 256 << 20;
 /// Bytes that one read takes at most. All links of a worker share a buffer of this length.
-pub const READ_BYTES: usize = 256 << 10;
+pub const READ_BYTES: usize = 64 << 10;
+/// Bytes that one write offers to the kernel, about: a larger one would keep the generator from its schedule.
+const WRITE_BYTES: usize = 64 << 10;
 /// Parts of one vectored write.
 const WRITE_PARTS_MAX: usize = 64;
 /// The pause before a connection is tried again; it doubles with every failure.
@@ -38,6 +40,8 @@ pub struct Link<T> {
     state: State,
     encoder: RequestEncoder,
     outgoing: VecDeque<Bytes>,
+    /// The socket takes no more for now.
+    full: bool,
     /// Bytes that were put into `outgoing` and that were taken out of it, ever.
     bytes_queued: u64,
     bytes_written: u64,
@@ -106,6 +110,7 @@ impl<T> Link<T> {
             state: State::Closed { until_ns: 0 },
             encoder: RequestEncoder::new(Some(CLIENT_ID.to_owned())),
             outgoing: VecDeque::new(),
+            full: false,
             bytes_queued: 0,
             bytes_written: 0,
             incoming: BytesMut::new(),
@@ -194,9 +199,7 @@ impl<T> Link<T> {
                 Ok(true)
             }
             State::Open(_) => {
-                if writable {
-                    self.write()?;
-                }
+                self.full &= !writable;
                 Ok(false)
             }
         }
@@ -207,6 +210,7 @@ impl<T> Link<T> {
         self.pause(now_ns);
         self.encoder = RequestEncoder::new(Some(CLIENT_ID.to_owned()));
         self.outgoing.clear();
+        self.full = false;
         self.bytes_written = self.bytes_queued;
         self.incoming.clear();
         self.readable = false;
@@ -221,7 +225,12 @@ impl<T> Link<T> {
         self.state = State::Closed { until_ns: now_ns + pause_ns };
     }
 
-    /// Sends a request, or as much of it as the socket takes now. Returns its bytes.
+    /// Whether [`Self::write`] has something to do.
+    pub fn wants_write(&self) -> bool {
+        !self.outgoing.is_empty() && !self.full && self.is_open()
+    }
+
+    /// Sends a request, or the first piece of it; [`Self::write`] sends the rest. Returns its bytes.
     pub fn send(&mut self, version: i16, request: &Request, tag: T) -> Result<u64, LinkError> {
         assert!(self.is_open(), "requests are sent on open links");
         let encoded = self
@@ -243,35 +252,43 @@ impl<T> Link<T> {
         Ok(bytes)
     }
 
-    fn write(&mut self) -> Result<(), LinkError> {
+    /// Writes one piece of what is to be sent.
+    pub fn write(&mut self) -> Result<(), LinkError> {
         let State::Open(stream) = &mut self.state else { return Ok(()) };
-        while !self.outgoing.is_empty() {
-            let mut slices = [IoSlice::new(&[]); WRITE_PARTS_MAX];
-            let count = self.outgoing.len().min(WRITE_PARTS_MAX);
-            for (slice, part) in slices.iter_mut().zip(&self.outgoing) {
-                *slice = IoSlice::new(part);
+        if self.full {
+            return Ok(());
+        }
+        let mut slices = [IoSlice::new(&[]); WRITE_PARTS_MAX];
+        let (mut count, mut room) = (0, WRITE_BYTES);
+        for (slice, part) in slices.iter_mut().zip(&self.outgoing) {
+            if room == 0 {
+                break;
             }
-            let mut written = match stream.write_vectored(&slices[..count]) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            };
-            self.bytes_written += written as u64;
-            while let Some(part) = self.outgoing.front_mut() {
-                if part.len() > written {
-                    part.advance(written);
-                    break;
-                }
-                written -= part.len();
-                self.outgoing.pop_front();
+            let piece = &part[..part.len().min(room)];
+            *slice = IoSlice::new(piece);
+            (count, room) = (count + 1, room - piece.len());
+        }
+        let offered = WRITE_BYTES - room;
+        let mut written = match stream.write_vectored(&slices[..count]) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        self.full = written < offered;
+        self.bytes_written += written as u64;
+        while let Some(part) = self.outgoing.front_mut() {
+            if part.len() > written {
+                part.advance(written);
+                break;
             }
+            written -= part.len();
+            self.outgoing.pop_front();
         }
         Ok(())
     }
 
-    /// Reads once, through `scratch`. Returns the bytes that came. Call [`Self::next`] until it has nothing more.
+    /// Reads once, through `scratch`. Returns the bytes that came. Call [`Self::take_arrival`] until it has nothing more.
     pub fn read(&mut self, scratch: &mut [u8]) -> Result<usize, LinkError> {
         let State::Open(stream) = &mut self.state else {
             self.readable = false;
@@ -295,7 +312,7 @@ impl<T> Link<T> {
     }
 
     /// The next thing that has arrived.
-    pub fn next(&mut self) -> Result<Option<Arrived<T>>, LinkError> {
+    pub fn take_arrival(&mut self) -> Result<Option<Arrived<T>>, LinkError> {
         if let Some((_, tag)) = self.silent.pop_front_if(|(done_at, _)| *done_at <= self.bytes_written) {
             return Ok(Some(Arrived::Written(tag)));
         }

@@ -470,3 +470,148 @@ impl Producer {
             .map(|slot| (slot.partition, slot.written))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Topic;
+    use crate::random;
+    use crate::workload::Payload;
+
+    struct Bench {
+        producer: Producer,
+        batching: Batching,
+        layout: Layout,
+        payload: Pool,
+        spares: Spares,
+        now_ns: u64,
+    }
+
+    impl Bench {
+        /// A producer to three partitions, all led by one broker.
+        fn new(batching: Batching) -> Self {
+            let topic = Topic { name: "t".into(), first: 0, partitions: 3 };
+            let layout = Layout { topics: vec![topic], leaders: vec![Some(0); 3], ..Layout::default() };
+            let producer = Producer::new(2, 7, None, &[0], &layout, &batching, random::stream(1, 1));
+            let payload = Pool::new(&Payload::default(), 1000, 1);
+            Self { producer, batching, layout, payload, spares: Spares::default(), now_ns: 0 }
+        }
+
+        fn append(&mut self, value_bytes: usize) -> Appended {
+            let record =
+                NewRecord { intended_ns: self.now_ns, lag_ns: 0, key: None, value_bytes, timestamp_ms: 0 };
+            self.producer.append(
+                &record,
+                self.now_ns,
+                &self.batching,
+                &mut self.payload,
+                &self.layout,
+                &mut self.spares,
+            )
+        }
+
+        /// The batches of the next request: partition, first sequence, records.
+        fn request(&mut self) -> Vec<Box<Batch>> {
+            let rules = RequestRules { batching: &self.batching, codec: Codec::None, layout: &self.layout };
+            let mut taken = Vec::new();
+            self.producer.take_request(0, self.now_ns, &rules, &mut Vec::new(), &mut taken);
+            taken.into_iter().map(|(batch, _)| batch).collect()
+        }
+    }
+
+    fn shape(batches: &[Box<Batch>]) -> Vec<(usize, u64, u64)> {
+        batches.iter().map(|batch| (batch.partition, batch.first_sequence, batch.records())).collect()
+    }
+
+    fn round_robin(batching: Batching) -> Batching {
+        Batching { partitioner: Partitioner::RoundRobin, ..batching }
+    }
+
+    #[test]
+    fn a_batch_waits_for_its_linger() {
+        let mut bench = Bench::new(round_robin(Batching::java()));
+        let appended = bench.append(100);
+        let (slot, until_ns) = appended.lingers.expect("it begins a batch");
+        assert_eq!((until_ns, appended.ready_node), (5_000_000, None));
+        assert!(bench.request().is_empty());
+        bench.now_ns = until_ns;
+        assert_eq!(bench.producer.lingered(slot, until_ns, &bench.layout), Some(0));
+        assert_eq!(shape(&bench.request()), [(0, 0, 1)]);
+        assert!(bench.producer.take_waiting().next().is_none());
+    }
+
+    #[test]
+    fn a_full_batch_takes_those_of_the_other_partitions_along() {
+        // As the Java client drains: whatever there is for the broker.
+        let mut bench = Bench::new(round_robin(Batching { batch_records: 2, ..Batching::java() }));
+        for _ in 0..3 {
+            assert_eq!(bench.append(100).ready_node, None);
+        }
+        assert_eq!(bench.append(100).ready_node, Some(0));
+        assert_eq!(shape(&bench.request()), [(0, 0, 2), (1, 0, 1), (2, 0, 1)]);
+    }
+
+    #[test]
+    fn librdkafka_sends_one_ready_batch_at_a_time() {
+        let mut bench = Bench::new(round_robin(Batching { batch_records: 1, ..Batching::librdkafka() }));
+        bench.append(100);
+        bench.append(100);
+        assert_eq!(shape(&bench.request()), [(0, 0, 1)]);
+        assert_eq!(shape(&bench.request()), [(1, 0, 1)]);
+        assert!(bench.request().is_empty());
+    }
+
+    #[test]
+    fn a_request_is_no_larger_than_it_may_be() {
+        let batching = Batching { batch_records: 1, request_bytes: 1200, ..Batching::java() };
+        let mut bench = Bench::new(round_robin(batching));
+        for _ in 0..3 {
+            bench.append(500);
+        }
+        assert_eq!(bench.request().len(), 2);
+        assert_eq!(bench.request().len(), 1);
+    }
+
+    #[test]
+    fn what_is_sent_again_keeps_its_place() {
+        let mut bench = Bench::new(Batching { batch_records: 1, ..Batching::librdkafka() });
+        for _ in 0..3 {
+            bench.append(100);
+        }
+        let first = bench.request().remove(0);
+        let second = bench.request().remove(0);
+        let slot = first.slot;
+        bench.producer.put_back(second);
+        bench.producer.put_back(first);
+        assert!(bench.request().is_empty(), "it pauses");
+        bench.producer.unmute(slot, bench.now_ns, &bench.layout);
+        let again: Vec<u64> = (0..3).map(|_| bench.request()[0].first_sequence).collect();
+        assert_eq!(again, [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_partition_follows_its_leader() {
+        let mut bench = Bench::new(Batching { batch_records: 1, ..Batching::java() });
+        bench.append(100);
+        bench.layout.leaders = vec![Some(1); 3];
+        assert!(bench.request().is_empty());
+        assert!(bench.producer.is_ready(1) && !bench.producer.is_ready(0));
+    }
+
+    #[test]
+    fn a_sticky_partition_is_kept_for_the_bytes_of_a_batch() {
+        let mut bench = Bench::new(Batching { batch_bytes: 10_000, ..Batching::java() });
+        let chosen = |bench: &mut Bench| {
+            let before: Vec<u64> = bench.producer.slots.iter().map(|slot| slot.written.records).collect();
+            bench.append(1000);
+            let grew = |(slot, before): (&Slot, &u64)| slot.written.records > *before;
+            bench.producer.slots.iter().zip(&before).position(grew).unwrap()
+        };
+        let chosen: Vec<usize> = (0..100).map(|_| chosen(&mut bench)).collect();
+        assert!(
+            chosen.chunks(10).all(|some| some.iter().all(|partition| *partition == some[0])),
+            "{chosen:?}"
+        );
+        assert!((0..3).all(|partition| chosen.contains(&partition)), "{chosen:?}");
+    }
+}
