@@ -1,0 +1,107 @@
+//! `monedula-bench run`, and what every command that puts a load on a broker is asked.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::Outcome;
+use super::keep::{KeepArguments, exit_code};
+use super::load::LoadOptions;
+use crate::compare::cores::Cores;
+use crate::engine::Options;
+use crate::outcome::Verdict;
+use crate::progress::Progress;
+use crate::scenario::{self, Step};
+use crate::table;
+
+/// Puts a load on a broker and says what came of it.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    #[command(flatten)]
+    engine: EngineArguments,
+    #[command(flatten)]
+    load: LoadOptions,
+    #[command(flatten)]
+    keep: KeepArguments,
+    /// Say what would be run, how many samples lie beyond each percentile, and how much goes to disk; do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Where the load goes and what carries it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Broker and generator")]
+pub struct EngineArguments {
+    /// Brokers to begin with
+    #[arg(long, short, value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
+    pub bootstrap: String,
+    /// Worker threads
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub workers: usize,
+    /// Cores that workers are pinned to, such as `1` or `2-5`; nowhere without it
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<Cores>,
+    /// Spin instead of sleeping: less lag, a whole core for each worker
+    #[arg(long)]
+    pub busy: bool,
+    /// Do not measure the harness itself (2.5 s before each load) to print its floor beside the result
+    #[arg(long)]
+    pub no_calibration: bool,
+}
+
+impl EngineArguments {
+    /// The options of the engine.
+    pub fn options(&self) -> Options {
+        Options {
+            workers: self.workers,
+            cores: self.cores.clone().unwrap_or_default().0,
+            busy: self.busy,
+            ..Options::default()
+        }
+    }
+}
+
+/// A flag that Ctrl-C sets. A second Ctrl-C ends the process at once.
+pub fn interrupt() -> Result<Arc<AtomicBool>, std::io::Error> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}
+
+/// Carries the command out.
+pub fn run(arguments: &RunArguments) -> Outcome {
+    let workload = arguments.load.workload()?;
+    if arguments.dry_run {
+        print!("{}", table::forecast(&workload));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let flag = interrupt()?;
+    let mut progress = Progress::new(workload.duration_s);
+    let engine = &arguments.engine;
+    let step = Step { label: workload.name.clone(), workload };
+    let outcomes = scenario::carry_out(
+        std::slice::from_ref(&step),
+        &engine.bootstrap,
+        &engine.options(),
+        !engine.no_calibration,
+        &flag,
+        &mut progress,
+        |_, _| true,
+    )?;
+    drop(progress);
+    outcomes.iter().for_each(|outcome| print!("{}", table::table(outcome)));
+    let code = exit_code(outcomes.iter());
+    if let Some(Verdict::Invalid { .. }) = outcomes.first().map(|outcome| &outcome.verdict) {
+        eprintln!("monedula-bench: the run is INVALID; the exit code is {}", super::INVALID);
+    }
+    arguments
+        .keep
+        .keep(outcomes.into_iter().map(|outcome| (outcome.workload.name.clone(), outcome)).collect())?;
+    Ok(code)
+}

@@ -1,0 +1,5 @@
+//! `monedula-bench`.
+
+fn main() -> std::process::ExitCode {
+    bench::cli::main()
+}
