@@ -227,7 +227,9 @@ fn add_machine(figures: &mut Figures, id: &str, side: &Side<'_>, environment: &E
             environment.samples_between(from_ms, from_ms + (run.outcome.measured_seconds * 1000.0) as u64)
         })
         .collect();
-    let shares = |share: fn(&Sample) -> Option<f64>| seconds.iter().filter_map(|second| share(second)).collect::<Vec<_>>();
+    let shares = |share: fn(&Sample) -> Option<f64>| {
+        seconds.iter().filter_map(|second| share(second)).collect::<Vec<_>>()
+    };
     let busy = shares(Sample::busy);
     if !busy.is_empty() {
         let mean = busy.iter().sum::<f64>() / busy.len() as f64;

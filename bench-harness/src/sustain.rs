@@ -44,7 +44,8 @@ impl Objective {
         let p99 = samples(outcome, Measure::Produce).map(|samples| samples.at(0.99));
         let fast = matches!(p99, Some(Reading::Value { value_ns, .. }) if value_ns <= self.p99_ns);
         let all = outcome.counts.acked as f64 >= ACKED_SHARE_MIN * outcome.counts.intended as f64;
-        let bound_by_client = outcome.verdict.reasons().iter().any(|reason| reason.starts_with("client bound"));
+        let bound_by_client =
+            outcome.verdict.reasons().iter().any(|reason| reason.starts_with("client bound"));
         match (fast && all, outcome.verdict.is_valid()) {
             (true, true) => Held::Yes,
             (true, false) if bound_by_client => Held::ClientBound,
@@ -94,7 +95,6 @@ impl Search {
             }
         }
     }
-
 }
 
 /// What a search found.

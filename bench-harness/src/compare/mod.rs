@@ -103,8 +103,17 @@ pub fn compare(arguments: &Arguments, command: String, load: &mut Load<'_>) -> R
         runs: Vec::new(),
     };
     let watch = Watch::start(scratch.path());
-    let mut comparison =
-        Comparison { arguments, contenders, division, base, scratch, watch, results, load, processes: Vec::new() };
+    let mut comparison = Comparison {
+        arguments,
+        contenders,
+        division,
+        base,
+        scratch,
+        watch,
+        results,
+        load,
+        processes: Vec::new(),
+    };
     let ended_early = comparison.run().err();
     Ok(comparison.finish(ended_early))
 }
@@ -164,7 +173,8 @@ impl Comparison<'_, '_> {
         let contender = &self.contenders[broker];
         let directory = format!("broker-{broker}");
         let place = self.scratch.empty(&directory)?;
-        let (process, bootstrap) = contender.start(&place, self.arguments.port.map(|port| port + 2 * broker as u16))?;
+        let (process, bootstrap) =
+            contender.start(&place, self.arguments.port.map(|port| port + 2 * broker as u16))?;
         Ok(Running { process, bootstrap, directory })
     }
 
@@ -244,7 +254,13 @@ impl Comparison<'_, '_> {
         self.measure(stretch, &workload, Rate::Maximum, running)
     }
 
-    fn measure(&mut self, stretch: &Stretch, workload: &Workload, rate: Rate, running: &mut Running) -> Result<(), String> {
+    fn measure(
+        &mut self,
+        stretch: &Stretch,
+        workload: &Workload,
+        rate: Rate,
+        running: &mut Running,
+    ) -> Result<(), String> {
         let outcome = self.load_of(stretch, workload, true, running)?;
         let interrupted = outcome.interrupted;
         eprintln!("    {}: {}", rate.label(), line(&outcome));
@@ -278,7 +294,14 @@ impl Comparison<'_, '_> {
         outcome.map_err(|error| format!("{}: {error}", broker.name))
     }
 
-    fn keep_run(&mut self, stretch: &Stretch, step: String, probe: bool, outcome: Outcome, running: &Running) {
+    fn keep_run(
+        &mut self,
+        stretch: &Stretch,
+        step: String,
+        probe: bool,
+        outcome: Outcome,
+        running: &Running,
+    ) {
         self.processes.push(running.process.id());
         self.results.runs.push(Run {
             preset: Some(stretch.preset),
@@ -354,7 +377,13 @@ fn line(outcome: &Outcome) -> String {
         value.map_or("–".to_owned(), |value| units::latency(value as f64))
     };
     let per_second = outcome.counts.acked as f64 / outcome.measured_seconds.max(f64::MIN_POSITIVE);
-    format!("{}/s, p50 {}, p99 {}, p99.9 {}", units::rate(per_second), percentile(50.0), percentile(99.0), percentile(99.9))
+    format!(
+        "{}/s, p50 {}, p99 {}, p99.9 {}",
+        units::rate(per_second),
+        percentile(50.0),
+        percentile(99.0),
+        percentile(99.9)
+    )
 }
 
 fn words(held: Held) -> &'static str {

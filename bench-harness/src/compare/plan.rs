@@ -72,7 +72,13 @@ pub fn stretches(matrix: &Matrix) -> Vec<Stretch> {
         for &partitions in &matrix.partitions {
             for round in 1..=matrix.rounds {
                 for broker in 0..matrix.brokers {
-                    stretches.push(Stretch { round, preset, partitions, broker, rates: matrix.rates.clone() });
+                    stretches.push(Stretch {
+                        round,
+                        preset,
+                        partitions,
+                        broker,
+                        rates: matrix.rates.clone(),
+                    });
                 }
             }
         }
@@ -104,9 +110,12 @@ mod tests {
         };
         let stretches = stretches(&matrix);
         assert_eq!(stretches.len(), 16);
-        let turns: Vec<(usize, u32)> = stretches[..4].iter().map(|stretch| (stretch.broker, stretch.round)).collect();
+        let turns: Vec<(usize, u32)> =
+            stretches[..4].iter().map(|stretch| (stretch.broker, stretch.round)).collect();
         assert_eq!(turns, [(0, 1), (1, 1), (0, 2), (1, 2)]);
-        assert!(stretches[..4].iter().all(|stretch| stretch.partitions == 1 && stretch.preset == Preset::Durable));
+        assert!(
+            stretches[..4].iter().all(|stretch| stretch.partitions == 1 && stretch.preset == Preset::Durable)
+        );
     }
 
     #[test]

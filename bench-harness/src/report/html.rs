@@ -169,8 +169,16 @@ impl Page<'_> {
             // Of throughput more is better, so there it is the other way round, and said so.
             let more = |figure: &str| {
                 let id = format!("{id}/{figure}");
-                let differs = self.figures.get(&id).and_then(|figure| figure.value).is_some_and(|value| (value - 1.0).abs() > 0.01);
-                if differs { format!("{}<small>{ours} ÷ {theirs}</small>", self.figure(&id)) } else { String::new() }
+                let differs = self
+                    .figures
+                    .get(&id)
+                    .and_then(|figure| figure.value)
+                    .is_some_and(|value| (value - 1.0).abs() > 0.01);
+                if differs {
+                    format!("{}<small>{ours} ÷ {theirs}</small>", self.figure(&id))
+                } else {
+                    String::new()
+                }
             };
             let (acked, per_core) = (more("acked-per-second"), more("acked-per-core-second"));
             self.add(format_args!("<td>{acked}</td>"));

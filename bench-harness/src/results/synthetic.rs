@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::{Broker, Preset, Results, Run};
 use crate::environment::Environment;
 use crate::histogram::EncodedHistogram;
 use crate::outcome::{Counts, Floor, Flow, Interval, Measure, Outcome, Requests, Target, Verdict};
-use super::{Broker, Preset, Results, Run};
 use crate::statistics::{empty_histogram, merge};
 use crate::workload::Workload;
 
