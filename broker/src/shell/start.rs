@@ -63,7 +63,7 @@ const REQUEST_MEMORY_PERCENT: u64 = 16;
 
 /// Share of the memory that the ends of logs may take for readers that are not far behind, percent. Segments are written
 /// past the page cache, so without it a reader that is seconds behind would read from the disk.
-const TAIL_MEMORY_PERCENT: u64 = 12;
+const TAIL_MEMORY_PERCENT: u64 = 4;
 
 /// How long an orderly stop may take before it counts as failed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
