@@ -169,8 +169,12 @@ impl Results {
     pub fn of_run(run: Run, command: String) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let target = &run.outcome.target;
-        let broker =
-            Broker { name: run.broker.clone(), version: target.version.clone(), command: None, configuration: None };
+        let broker = Broker {
+            name: run.broker.clone(),
+            version: target.version.clone(),
+            command: None,
+            configuration: None,
+        };
         let here = std::path::Path::new("/");
         Self {
             title: run.outcome.workload.name.clone(),

@@ -23,7 +23,9 @@ fn a_program_is_become_only_under_its_parent() {
     let output = bench(&["become", &us, "0", "--", "/bin/echo", "became"]).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "became\n");
     assert!(refused(&mut bench(&["become", "1", "0", "--", "/bin/echo"])).contains("the parent is gone"));
-    assert!(refused(&mut bench(&["become", &us, "0", "--", "/no/such/program"])).contains("/no/such/program"));
+    assert!(
+        refused(&mut bench(&["become", &us, "0", "--", "/no/such/program"])).contains("/no/such/program")
+    );
 }
 
 #[test]
@@ -31,7 +33,9 @@ fn what_compare_lacks_is_named() {
     assert!(refused(&mut bench(&["compare"])).contains("give --kafka, --monedula or both"));
     assert!(refused(&mut bench(&["compare", "--kafka", "/"])).contains("unpacked binary release"));
     assert!(refused(&mut bench(&["compare", "--monedula", "/bin/true"])).contains("not a Monedula broker"));
-    assert!(refused(&mut bench(&["compare", "--monedula", "/no/monedula"])).contains("cargo build --release"));
+    assert!(
+        refused(&mut bench(&["compare", "--monedula", "/no/monedula"])).contains("cargo build --release")
+    );
     let no_java = refused(bench(&["compare", "--kafka", "some.jar"]).env("PATH", "").env_remove("JAVA_HOME"));
     assert!(no_java.contains("apt-get install openjdk-17-jre-headless"), "{no_java}");
     let rates = refused(&mut bench(&["compare", "--rates", "fast"]));

@@ -42,7 +42,12 @@ pub fn run(arguments: &CompareArguments) -> Outcome {
             ..Options::default()
         };
         let floor = match destination.with_floor {
-            true => Some(floors.of(workload, &options, destination.broker_cores.0.first().copied(), &interrupt)?),
+            true => Some(floors.of(
+                workload,
+                &options,
+                destination.broker_cores.0.first().copied(),
+                &interrupt,
+            )?),
             false => None,
         };
         let options = Options { floor, ..options };
@@ -95,7 +100,10 @@ impl Floors {
 
 /// The command line, with the name of this program in place of the path to it.
 pub fn command_line() -> String {
-    let quoted = |argument: String| match argument.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_=./,:+@%".contains(letter)) {
+    let quoted = |argument: String| match argument
+        .chars()
+        .all(|letter| letter.is_ascii_alphanumeric() || "-_=./,:+@%".contains(letter))
+    {
         true if !argument.is_empty() => argument,
         _ => format!("'{}'", argument.replace('\'', "'\\''")),
     };

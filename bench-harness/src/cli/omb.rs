@@ -91,7 +91,12 @@ fn options(arguments: &OmbArguments) -> Options {
 }
 
 /// Finds the highest sustained rate and puts it into the plan.
-fn search(arguments: &OmbArguments, plan: &mut Plan, bootstrap: &str, interrupt: &AtomicBool) -> Result<(), String> {
+fn search(
+    arguments: &OmbArguments,
+    plan: &mut Plan,
+    bootstrap: &str,
+    interrupt: &AtomicBool,
+) -> Result<(), String> {
     let objective = Objective { p99_ns: (arguments.objective_p99_ms * 1e6) as u64 };
     let options = options(arguments);
     let mut attempt = |rate: f64| {
@@ -102,7 +107,8 @@ fn search(arguments: &OmbArguments, plan: &mut Plan, bootstrap: &str, interrupt:
         outcome.map_err(|error| error.to_string())
     };
     let found = sustain(&objective, plan.workload.rate, &mut attempt, &mut |_, _, _| {})?;
-    plan.workload.rate = found.rate.ok_or("no rate was sustained within the objective: raise --objective-p99-ms")?;
+    plan.workload.rate =
+        found.rate.ok_or("no rate was sustained within the objective: raise --objective-p99-ms")?;
     plan.notes.push("The rate was searched.".to_owned());
     Ok(())
 }
@@ -154,6 +160,10 @@ fn keep(
     let name = slug(&format!("{} {}", omb.name, driver.name)) + ".json";
     let path = arguments.output.join(name);
     std::fs::write(&path, result).map_err(|error| format!("{}: {error}", path.display()))?;
-    println!("report: {}\nOMB's result: {}", arguments.output.join(report::HTML_FILE).display(), path.display());
+    println!(
+        "report: {}\nOMB's result: {}",
+        arguments.output.join(report::HTML_FILE).display(),
+        path.display()
+    );
     Ok(())
 }

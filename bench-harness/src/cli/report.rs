@@ -65,7 +65,9 @@ pub fn verify(arguments: &VerifyArguments) -> Outcome {
     let file = &arguments.file;
     let files = match file.is_dir() {
         true => directory::load(file)?,
-        false => bundle::unpack(&std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?)?,
+        false => {
+            bundle::unpack(&std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?)?
+        }
     };
     Ok(differences(&files)?.unwrap_or(ExitCode::SUCCESS))
 }

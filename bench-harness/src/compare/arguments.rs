@@ -138,7 +138,8 @@ impl Arguments {
         }
         if let Some(preset) = &self.batching {
             let known = Batching::PRESETS.join(", ");
-            workload.batching = Batching::preset(preset).ok_or_else(|| format!("`{preset}` is no batching: {known}"))?;
+            workload.batching =
+                Batching::preset(preset).ok_or_else(|| format!("`{preset}` is no batching: {known}"))?;
         }
         workload.check().map_err(|error| error.to_string())?;
         Ok(workload)

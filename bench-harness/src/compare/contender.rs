@@ -95,7 +95,8 @@ pub fn contenders(arguments: &Arguments, division: &Division) -> Result<Vec<Cont
         if contenders.iter().any(|other| other.name == name) {
             return Err(format!("two brokers are called {name}: give them names, --monedula NAME=PROGRAM"));
         }
-        let monedula = monedula::Monedula::find(Path::new(program), &arguments.monedula_argument, &division.brokers)?;
+        let monedula =
+            monedula::Monedula::find(Path::new(program), &arguments.monedula_argument, &division.brokers)?;
         contenders.push(Contender { name: name.to_owned(), program: Program::Monedula(monedula) });
     }
     if let Some(source) = &arguments.kafka {
@@ -130,13 +131,20 @@ pub fn title(contenders: &[Contender]) -> String {
 }
 
 /// What a reader must know before the figures.
-pub fn notes(arguments: &Arguments, division: &Division, facts: &[Fact], contenders: &[Contender]) -> Vec<String> {
+pub fn notes(
+    arguments: &Arguments,
+    division: &Division,
+    facts: &[Fact],
+    contenders: &[Contender],
+) -> Vec<String> {
     let all = core_affinity::get_core_ids().map_or(0, |cores| cores.len());
     let mut notes = vec![division.note(all)];
     notes.push(format!(
-        "{} rounds in turns, {} s measured after {} s of warm-up at the same rate; every broker began each stretch of steps \
+        "{} in turns, {} s measured after {} s of warm-up at the same rate; every broker began each stretch of steps \
          with an empty directory and {} s of load. Same seed, same schedule.",
-        arguments.rounds, arguments.seconds, arguments.warm_up, arguments.start_warm_up
+        if arguments.rounds == 1 { "1 round".to_owned() } else { format!("{} rounds", arguments.rounds) },
+        arguments.seconds,
+        arguments.warm_up, arguments.start_warm_up
     ));
     if contenders.iter().any(Contender::is_kafka) {
         notes.push(
@@ -169,7 +177,8 @@ pub fn commit() -> Option<String> {
 }
 
 fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| format!("no free port: {error}"))?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| format!("no free port: {error}"))?;
     listener.local_addr().map(|address| address.port()).map_err(|error| format!("no free port: {error}"))
 }
 
@@ -177,7 +186,9 @@ fn free_port() -> Result<u16, String> {
 fn taken_or(port: u16) -> Result<u16, String> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(port),
-        Err(error) => Err(format!("port {port} cannot be had ({error}): stop what listens there, or leave --port out")),
+        Err(error) => {
+            Err(format!("port {port} cannot be had ({error}): stop what listens there, or leave --port out"))
+        }
     }
 }
 
@@ -189,7 +200,11 @@ fn wait_until_ready(process: &mut Process, bootstrap: &str) -> Result<(), String
         match Cluster::connect(bootstrap) {
             Ok(_) => return Ok(()),
             Err(error) if waited >= READY_WAIT => {
-                return Err(format!("no answer within {} s: {error}; it said:\n{}", READY_WAIT.as_secs(), process.tail()));
+                return Err(format!(
+                    "no answer within {} s: {error}; it said:\n{}",
+                    READY_WAIT.as_secs(),
+                    process.tail()
+                ));
             }
             Err(_) => {}
         }

@@ -64,7 +64,9 @@ impl Division {
         for core in brokers.iter().chain(&generator).flat_map(|cores| &cores.0) {
             if !available.contains(core) {
                 let available = Cores(available.to_vec());
-                return Err(format!("core {core} is not among those that this process may use ({available})"));
+                return Err(format!(
+                    "core {core} is not among those that this process may use ({available})"
+                ));
             }
         }
         let without = |taken: &Cores| {
@@ -87,7 +89,8 @@ impl Division {
 
     /// What a reader must know.
     pub fn note(&self, all: usize) -> String {
-        let shared: Vec<usize> = self.brokers.0.iter().copied().filter(|core| self.generator.0.contains(core)).collect();
+        let shared: Vec<usize> =
+            self.brokers.0.iter().copied().filter(|core| self.generator.0.contains(core)).collect();
         let who = format!(
             "Of {all} cores the broker under test had {} (both brokers the same), the generator {}",
             self.brokers, self.generator
@@ -107,7 +110,11 @@ impl Division {
 mod tests {
     use super::*;
 
-    fn division(available: usize, brokers: Option<&str>, generator: Option<&str>) -> Result<(String, String), String> {
+    fn division(
+        available: usize,
+        brokers: Option<&str>,
+        generator: Option<&str>,
+    ) -> Result<(String, String), String> {
         let available: Vec<usize> = (0..available).collect();
         let parse = |text: &str| text.parse().unwrap();
         Division::of(&available, brokers.map(parse), generator.map(parse))

@@ -33,7 +33,8 @@ impl Source {
         let directory = Path::new(text);
         if directory.is_dir() {
             let jars = directory.join("libs");
-            let has_jars = jars.is_dir() && fs::read_dir(&jars).is_ok_and(|mut entries| entries.next().is_some());
+            let has_jars =
+                jars.is_dir() && fs::read_dir(&jars).is_ok_and(|mut entries| entries.next().is_some());
             return match has_jars {
                 true => Ok(Self::ClassPath(format!("{}/*", jars.display()))),
                 false => Err(format!(
@@ -44,7 +45,9 @@ impl Source {
         }
         match text.contains(':') || text.ends_with(".jar") || text.ends_with('*') {
             true => Ok(Self::ClassPath(text.to_owned())),
-            false => Err(format!("{text} is no directory and no class path; `--kafka maven` fetches Kafka through Maven")),
+            false => Err(format!(
+                "{text} is no directory and no class path; `--kafka maven` fetches Kafka through Maven"
+            )),
         }
     }
 
@@ -131,7 +134,9 @@ impl Java {
             Some(major) if major >= JAVA_VERSION_MIN => {
                 Ok(Self { program, version: said.lines().next().unwrap_or_default().to_owned() })
             }
-            Some(major) => Err(format!("Java {major} is too old for Kafka 4, which needs {JAVA_VERSION_MIN} or newer")),
+            Some(major) => {
+                Err(format!("Java {major} is too old for Kafka 4, which needs {JAVA_VERSION_MIN} or newer"))
+            }
             None => Err(format!("{} -version says no version: {said}", program.display())),
         }
     }
@@ -232,7 +237,8 @@ impl Kafka {
         let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
         let properties = directory.join("server.properties");
         let data = directory.join("data");
-        fs::write(&properties, self.properties(port, controller_port, &data.to_string_lossy())).map_err(failed)?;
+        fs::write(&properties, self.properties(port, controller_port, &data.to_string_lossy()))
+            .map_err(failed)?;
         fs::write(directory.join("log4j2.properties"), LOG_PROPERTIES).map_err(failed)?;
         let log = directory.join("kafka.log");
         self.format(directory, &properties)?;
@@ -326,7 +332,10 @@ mod tests {
             cores: Cores((0..cores).collect()),
         };
         let small = kafka(2).properties(1, 2, "/data");
-        assert!(small.contains("num.network.threads=3\nnum.io.threads=8\n") && small.ends_with("num.io.threads=5\n"));
+        assert!(
+            small.contains("num.network.threads=3\nnum.io.threads=8\n")
+                && small.ends_with("num.io.threads=5\n")
+        );
         assert!(kafka(16).properties(1, 2, "/data").contains("num.network.threads=16\nnum.io.threads=32\n"));
         assert_eq!(kafka(2).version(), Some("4.3.1".to_owned()));
         assert!(!kafka(2).command().contains("/jars"));

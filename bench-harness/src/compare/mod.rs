@@ -25,6 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::environment::{Environment, capture};
+use crate::figures::acked_per_second;
 use crate::outcome::{Measure, Outcome};
 use crate::plot::units;
 use crate::results::{Results, Run};
@@ -103,8 +104,17 @@ pub fn compare(arguments: &Arguments, command: String, load: &mut Load<'_>) -> R
         runs: Vec::new(),
     };
     let watch = Watch::start(scratch.path());
-    let mut comparison =
-        Comparison { arguments, contenders, division, base, scratch, watch, results, load, processes: Vec::new() };
+    let mut comparison = Comparison {
+        arguments,
+        contenders,
+        division,
+        base,
+        scratch,
+        watch,
+        results,
+        load,
+        processes: Vec::new(),
+    };
     let ended_early = comparison.run().err();
     Ok(comparison.finish(ended_early))
 }
@@ -139,7 +149,7 @@ impl Comparison<'_, '_> {
                 at + 1,
                 plan.len(),
                 stretch.preset.name(),
-                load_label(stretch.partitions, self.base.record_bytes.mean_bytes() as usize),
+                self.load_label(stretch),
                 stretch.round,
                 self.contenders[stretch.broker].name
             );
@@ -164,7 +174,8 @@ impl Comparison<'_, '_> {
         let contender = &self.contenders[broker];
         let directory = format!("broker-{broker}");
         let place = self.scratch.empty(&directory)?;
-        let (process, bootstrap) = contender.start(&place, self.arguments.port.map(|port| port + 2 * broker as u16))?;
+        let (process, bootstrap) =
+            contender.start(&place, self.arguments.port.map(|port| port + 2 * broker as u16))?;
         Ok(Running { process, bootstrap, directory })
     }
 
@@ -228,14 +239,14 @@ impl Comparison<'_, '_> {
         let name = self.contenders[stretch.broker].name.clone();
         if found.client_bound {
             self.note(format!(
-                "The search for the maximum of {name} was ended by the generator, not by the broker: it may be able to do more."
+                "The search for the maximum of {name} ended where the generator was late too: the broker may be able to do more."
             ));
         }
         let Some(found) = found.rate else {
             self.note(format!(
-                "{name} sustained no rate within the objective ({}, {} partitions, round {}).",
+                "{name} sustained no rate within the objective ({}, {}, round {}).",
                 stretch.preset.name(),
-                stretch.partitions,
+                self.load_label(stretch),
                 stretch.round
             ));
             return Ok(());
@@ -244,7 +255,13 @@ impl Comparison<'_, '_> {
         self.measure(stretch, &workload, Rate::Maximum, running)
     }
 
-    fn measure(&mut self, stretch: &Stretch, workload: &Workload, rate: Rate, running: &mut Running) -> Result<(), String> {
+    fn measure(
+        &mut self,
+        stretch: &Stretch,
+        workload: &Workload,
+        rate: Rate,
+        running: &mut Running,
+    ) -> Result<(), String> {
         let outcome = self.load_of(stretch, workload, true, running)?;
         let interrupted = outcome.interrupted;
         eprintln!("    {}: {}", rate.label(), line(&outcome));
@@ -278,11 +295,18 @@ impl Comparison<'_, '_> {
         outcome.map_err(|error| format!("{}: {error}", broker.name))
     }
 
-    fn keep_run(&mut self, stretch: &Stretch, step: String, probe: bool, outcome: Outcome, running: &Running) {
+    fn keep_run(
+        &mut self,
+        stretch: &Stretch,
+        step: String,
+        probe: bool,
+        outcome: Outcome,
+        running: &Running,
+    ) {
         self.processes.push(running.process.id());
         self.results.runs.push(Run {
             preset: Some(stretch.preset),
-            load: load_label(stretch.partitions, self.base.record_bytes.mean_bytes() as usize),
+            load: self.load_label(stretch),
             step,
             broker: self.contenders[stretch.broker].name.clone(),
             round: stretch.round,
@@ -290,6 +314,10 @@ impl Comparison<'_, '_> {
             broker_cpu_seconds: None,
             outcome,
         });
+    }
+
+    fn load_label(&self, stretch: &Stretch) -> String {
+        load_label(stretch.partitions, self.base.record_bytes.mean_bytes() as usize)
     }
 
     fn note(&mut self, note: String) {
@@ -353,14 +381,20 @@ fn line(outcome: &Outcome) -> String {
         let value = outcome.percentile(Measure::Produce, percentile);
         value.map_or("–".to_owned(), |value| units::latency(value as f64))
     };
-    let per_second = outcome.counts.acked as f64 / outcome.measured_seconds.max(f64::MIN_POSITIVE);
-    format!("{}/s, p50 {}, p99 {}, p99.9 {}", units::rate(per_second), percentile(50.0), percentile(99.0), percentile(99.9))
+    let per_second = acked_per_second(outcome);
+    format!(
+        "{}/s, p50 {}, p99 {}, p99.9 {}",
+        units::rate(per_second),
+        percentile(50.0),
+        percentile(99.0),
+        percentile(99.9)
+    )
 }
 
 fn words(held: Held) -> &'static str {
     match held {
         Held::Yes => "sustained",
         Held::No => "not sustained",
-        Held::ClientBound => "the generator was the limit",
+        Held::ClientBound => "not sustained, and the generator was late",
     }
 }

@@ -24,9 +24,12 @@ impl Monedula {
         })?;
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         match said.split_once(' ') {
-            Some(("monedula", version)) if output.status.success() => {
-                Ok(Self { program: program.to_owned(), version: version.to_owned(), extra: extra.to_vec(), cores: cores.clone() })
-            }
+            Some(("monedula", version)) if output.status.success() => Ok(Self {
+                program: program.to_owned(),
+                version: version.to_owned(),
+                extra: extra.to_vec(),
+                cores: cores.clone(),
+            }),
             _ => Err(format!("{shown} is not a Monedula broker: asked for its version it says `{said}`")),
         }
     }

@@ -1,5 +1,6 @@
 //! What is run in which order. Rounds take turns (ABAB): whatever drifts on the machine meets both brokers alike.
 
+use crate::plot::units;
 use crate::results::Preset;
 
 /// The rate of a step.
@@ -15,7 +16,8 @@ impl Rate {
     /// As in tables.
     pub fn label(self) -> String {
         match self {
-            Self::Fixed(rate) => format!("{}/s", crate::plot::units::rate(rate)),
+            Self::Fixed(rate) if rate.fract() == 0.0 => format!("{}/s", units::count(rate as u64)),
+            Self::Fixed(rate) => format!("{}/s", units::rate(rate)),
             Self::Maximum => "maximum".to_owned(),
         }
     }
@@ -72,7 +74,13 @@ pub fn stretches(matrix: &Matrix) -> Vec<Stretch> {
         for &partitions in &matrix.partitions {
             for round in 1..=matrix.rounds {
                 for broker in 0..matrix.brokers {
-                    stretches.push(Stretch { round, preset, partitions, broker, rates: matrix.rates.clone() });
+                    stretches.push(Stretch {
+                        round,
+                        preset,
+                        partitions,
+                        broker,
+                        rates: matrix.rates.clone(),
+                    });
                 }
             }
         }
@@ -104,15 +112,19 @@ mod tests {
         };
         let stretches = stretches(&matrix);
         assert_eq!(stretches.len(), 16);
-        let turns: Vec<(usize, u32)> = stretches[..4].iter().map(|stretch| (stretch.broker, stretch.round)).collect();
+        let turns: Vec<(usize, u32)> =
+            stretches[..4].iter().map(|stretch| (stretch.broker, stretch.round)).collect();
         assert_eq!(turns, [(0, 1), (1, 1), (0, 2), (1, 2)]);
-        assert!(stretches[..4].iter().all(|stretch| stretch.partitions == 1 && stretch.preset == Preset::Durable));
+        assert!(
+            stretches[..4].iter().all(|stretch| stretch.partitions == 1 && stretch.preset == Preset::Durable)
+        );
     }
 
     #[test]
     fn rates_and_loads_read_well() {
         assert_eq!("max".parse::<Rate>(), Ok(Rate::Maximum));
         assert_eq!("20000".parse::<Rate>().unwrap().label(), "20,000/s");
+        assert_eq!(Rate::Fixed(72.0).label(), "72/s");
         assert!("-5".parse::<Rate>().unwrap_err().contains("no rate"));
         assert_eq!(load_label(1, 1024), "1 partition, 1 KB");
         assert_eq!(load_label(16, 100), "16 partitions, 100 B");

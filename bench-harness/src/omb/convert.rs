@@ -2,7 +2,8 @@
 //! change the load.
 
 use crate::workload::{
-    Acks, Batching, Codec, ConsumerMode, Consumers, Create, Keys, Payload, SizeDistribution, Topics, WarmUp, Workload,
+    Acks, Batching, Codec, ConsumerMode, Consumers, Create, Keys, Payload, SizeDistribution, Topics, WarmUp,
+    Workload,
 };
 
 use super::driver::{Driver, Properties};
@@ -86,7 +87,8 @@ fn warm_up(omb: &OmbWorkload) -> WarmUp {
 
 fn payload(omb: &OmbWorkload, notes: &mut Vec<String>) -> Payload {
     if omb.use_randomized_payloads {
-        let pool_bytes = (omb.message_size * omb.randomized_payload_pool_size.max(1)).max(Payload::default().pool_bytes);
+        let pool_bytes =
+            (omb.message_size * omb.randomized_payload_pool_size.max(1)).max(Payload::default().pool_bytes);
         return Payload { random_share: omb.random_bytes_ratio, pool_bytes };
     }
     let file = omb.payload_file.as_deref().unwrap_or("none");
@@ -105,7 +107,11 @@ fn keys(distributor: KeyDistributor) -> Keys {
     }
 }
 
-fn consumers(omb: &OmbWorkload, properties: &Properties, notes: &mut Vec<String>) -> Result<Consumers, String> {
+fn consumers(
+    omb: &OmbWorkload,
+    properties: &Properties,
+    notes: &mut Vec<String>,
+) -> Result<Consumers, String> {
     let default = Consumers::default();
     let mut consumers = Consumers {
         mode: if omb.subscriptions_per_topic == 0 { ConsumerMode::None } else { ConsumerMode::Group },
@@ -160,15 +166,24 @@ fn producer(workload: &mut Workload, properties: &Properties, notes: &mut Vec<St
 /// Properties of any client that do not change the load.
 fn client(key: &str, value: &str, notes: &mut Vec<String>) -> Result<(), String> {
     match key {
-        "bootstrap.servers" | "client.id" | "request.timeout.ms" | "default.api.timeout.ms" | "metadata.max.age.ms"
-        | "receive.buffer.bytes" | "send.buffer.bytes" | "connections.max.idle.ms" | "reconnect.backoff.ms" => {
+        "bootstrap.servers"
+        | "client.id"
+        | "request.timeout.ms"
+        | "default.api.timeout.ms"
+        | "metadata.max.age.ms"
+        | "receive.buffer.bytes"
+        | "send.buffer.bytes"
+        | "connections.max.idle.ms"
+        | "reconnect.backoff.ms" => {
             if !matches!(key, "bootstrap.servers" | "client.id") {
                 notes.push(format!("{key}={value} has no counterpart here and is left out."));
             }
             Ok(())
         }
         "security.protocol" if value == "PLAINTEXT" => Ok(()),
-        _ => Err(format!("the property {key}={value} is not understood: remove it, or it would be silently ignored")),
+        _ => Err(format!(
+            "the property {key}={value} is not understood: remove it, or it would be silently ignored"
+        )),
     }
 }
 
@@ -257,12 +272,18 @@ consumerConfig: |
     fn stock_files_are_understood() {
         let plan = read(WORKLOAD, DRIVER).unwrap();
         let workload = &plan.workload;
-        assert_eq!((workload.topics.count, workload.topics.partitions, workload.topics.replication_factor), (2, 8, 3));
+        assert_eq!(
+            (workload.topics.count, workload.topics.partitions, workload.topics.replication_factor),
+            (2, 8, 3)
+        );
         assert_eq!(workload.topics.configs["flush.messages"], "1");
         assert_eq!((workload.producers, workload.rate), (8, 20_000.0));
         assert_eq!(workload.keys, Keys::RoundRobin { count: 10_000 });
         assert_eq!((workload.consumers.mode, workload.consumers.subscriptions), (ConsumerMode::Group, 3));
-        assert_eq!((workload.consumers.per_subscription, workload.consumers.partition_max_bytes), (4, 10_485_760));
+        assert_eq!(
+            (workload.consumers.per_subscription, workload.consumers.partition_max_bytes),
+            (4, 10_485_760)
+        );
         assert_eq!((workload.payload.random_share, workload.payload.pool_bytes), (0.5, 5_120_000));
         assert_eq!((workload.batching.linger_ms, workload.batching.batch_bytes), (1.0, 131_072));
         assert_eq!((workload.acks, workload.codec, workload.idempotence), (Acks::All, Codec::Lz4, true));
@@ -290,8 +311,13 @@ consumerConfig: |
         assert!(refused(&WORKLOAD.replace("KEY_ROUND_ROBIN", "ZIPF"), DRIVER).contains("ZIPF"));
         assert!(refused(WORKLOAD, &DRIVER.replace("linger.ms", "lingering.ms")).contains("lingering.ms=1"));
         assert!(refused(WORKLOAD, &DRIVER.replace("acks=all", "acks=two")).contains("acks=two"));
-        assert!(refused(WORKLOAD, &DRIVER.replace("kafka.KafkaBench", "pulsar.PulsarBench")).contains("only drivers for Kafka"));
-        assert!(refused(WORKLOAD, &DRIVER.replace("replicationFactor: 3", "replicas: 3")).contains("replicas"));
+        assert!(
+            refused(WORKLOAD, &DRIVER.replace("kafka.KafkaBench", "pulsar.PulsarBench"))
+                .contains("only drivers for Kafka")
+        );
+        assert!(
+            refused(WORKLOAD, &DRIVER.replace("replicationFactor: 3", "replicas: 3")).contains("replicas")
+        );
         assert!(refused("a: [", DRIVER).contains("not YAML"));
         assert!(refused(&WORKLOAD.replace("producerRate: 20000", ""), DRIVER).contains("producerRate"));
     }

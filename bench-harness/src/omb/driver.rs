@@ -49,7 +49,10 @@ impl Driver {
     pub fn parse(text: &str) -> Result<Self, String> {
         let file: File = yaml::read(text)?;
         if !file.driver_class.ends_with(DRIVER_CLASS) {
-            return Err(format!("driverClass is {}: only drivers for Kafka ({DRIVER_CLASS}) can be run", file.driver_class));
+            return Err(format!(
+                "driverClass is {}: only drivers for Kafka ({DRIVER_CLASS}) can be run",
+                file.driver_class
+            ));
         }
         let common = properties("commonConfig", &file.common_config)?;
         let with_common = |own: Properties| common.clone().into_iter().chain(own).collect();
@@ -72,7 +75,8 @@ fn properties(field: &str, text: &str) -> Result<Properties, String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', '!']));
     lines
         .map(|line| {
-            let (key, value) = line.split_once(['=', ':']).ok_or_else(|| format!("{field}: `{line}` is not key=value"))?;
+            let (key, value) =
+                line.split_once(['=', ':']).ok_or_else(|| format!("{field}: `{line}` is not key=value"))?;
             Ok((key.trim().to_owned(), value.trim().to_owned()))
         })
         .collect()

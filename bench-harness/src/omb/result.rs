@@ -16,8 +16,14 @@ use super::workload::OmbWorkload;
 const PERIOD_SECONDS: f64 = 10.0;
 
 /// Names of percentiles in OMB's fields.
-const PERCENTILES: [(f64, &str); 6] =
-    [(50.0, "50pct"), (75.0, "75pct"), (95.0, "95pct"), (99.0, "99pct"), (99.9, "999pct"), (99.99, "9999pct")];
+const PERCENTILES: [(f64, &str); 6] = [
+    (50.0, "50pct"),
+    (75.0, "75pct"),
+    (95.0, "95pct"),
+    (99.0, "99pct"),
+    (99.9, "999pct"),
+    (99.99, "9999pct"),
+];
 
 /// Measure, name, and nanoseconds in the unit.
 const LATENCIES: [(Measure, &str, f64); 3] = [
@@ -44,7 +50,9 @@ pub fn render(omb: &OmbWorkload, driver: &str, outcome: &Outcome) -> Result<Stri
         }
         out.insert(format!("aggregated{name}Quantiles"), quantiles(&total, unit));
     }
-    serde_json::to_string_pretty(&Value::Object(out)).map(|text| text + "\n").map_err(|error| error.to_string())
+    serde_json::to_string_pretty(&Value::Object(out))
+        .map(|text| text + "\n")
+        .map_err(|error| error.to_string())
 }
 
 /// The lists.
@@ -54,7 +62,8 @@ fn periods(out: &mut Map<String, Value>, omb: &OmbWorkload, outcome: &Outcome) -
     let mut backlog = 0i64;
     for intervals in outcome.intervals.chunks(per_period) {
         let seconds: f64 = intervals.iter().map(|interval| interval.length_s).sum();
-        let sum = |count: fn(&crate::outcome::Flow) -> u64| intervals.iter().map(|i| count(&i.flow)).sum::<u64>();
+        let sum =
+            |count: fn(&crate::outcome::Flow) -> u64| intervals.iter().map(|i| count(&i.flow)).sum::<u64>();
         let (acked, received) = (sum(|flow| flow.acked_records), sum(|flow| flow.received_records));
         backlog += acked as i64 * omb.subscriptions_per_topic as i64 - received as i64;
         push(out, "publishRate", json!(acked as f64 / seconds));
@@ -119,7 +128,9 @@ mod tests {
         let text = render(&omb, "Kafka", &outcome(shape)).unwrap();
         let json: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["publishRate"], json!([100.0, 100.0, 100.0]));
-        for list in ["publishLatency999pct", "publishDelayLatencyMax", "endToEndLatencyAvg", "backlog", "consumeRate"] {
+        for list in
+            ["publishLatency999pct", "publishDelayLatencyMax", "endToEndLatencyAvg", "backlog", "consumeRate"]
+        {
             assert_eq!(json[list].as_array().unwrap().len(), 3, "{list}");
         }
         let median = json["aggregatedPublishLatency50pct"].as_f64().unwrap();
