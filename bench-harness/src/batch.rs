@@ -24,8 +24,6 @@ pub struct ProducerId {
 #[derive(Debug)]
 pub struct BatchWriter {
     buffer: Vec<u8>,
-    /// The CRC of the records so far: a large batch is not gone over again when it is sent.
-    records_crc: u32,
     records: u32,
     base_timestamp_ms: i64,
     last_timestamp_ms: i64,
@@ -36,7 +34,7 @@ impl BatchWriter {
     pub fn new(mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         buffer.resize(BATCH_HEADER_BYTES, 0);
-        Self { buffer, records_crc: 0, records: 0, base_timestamp_ms: 0, last_timestamp_ms: 0 }
+        Self { buffer, records: 0, base_timestamp_ms: 0, last_timestamp_ms: 0 }
     }
 
     /// Records so far.
@@ -77,7 +75,6 @@ impl BatchWriter {
             + varint_bytes(value_bytes as i64)
             + value_bytes
             + 1;
-        let before = self.buffer.len();
         put_varint(&mut self.buffer, length as i64);
         let start = self.buffer.len();
         self.buffer.push(0); // attributes
@@ -89,7 +86,6 @@ impl BatchWriter {
         write_value(&mut self.buffer);
         self.buffer.push(0); // headers
         assert_eq!(self.buffer.len() - start, length, "a record is as long as its fields");
-        self.records_crc = crc32c::crc32c_append(self.records_crc, &self.buffer[before..]);
         self.records += 1;
     }
 
@@ -106,7 +102,6 @@ impl BatchWriter {
             spare.resize(BATCH_HEADER_BYTES, 0);
             compress(codec, &self.buffer[BATCH_HEADER_BYTES..], &mut spare);
             std::mem::swap(&mut self.buffer, &mut spare);
-            self.records_crc = crc32c::crc32c(&self.buffer[BATCH_HEADER_BYTES..]);
         }
         let (id, base_sequence) = producer.unwrap_or((ProducerId { id: -1, epoch: -1 }, -1));
         let length = self.buffer.len() as i32 - 12;
@@ -123,9 +118,7 @@ impl BatchWriter {
         header[53..57].copy_from_slice(&base_sequence.to_be_bytes());
         header[57..61].copy_from_slice(&(self.records as i32).to_be_bytes());
         self.buffer[..BATCH_HEADER_BYTES].copy_from_slice(&header);
-        let records_bytes = self.buffer.len() - BATCH_HEADER_BYTES;
-        let header_crc = crc32c::crc32c(&header[CRC_COVERS_FROM..]);
-        let crc = crc32c::crc32c_combine(header_crc, self.records_crc, records_bytes);
+        let crc = crc32c::crc32c(&self.buffer[CRC_COVERS_FROM..]);
         self.buffer[17..21].copy_from_slice(&crc.to_be_bytes());
         (Bytes::from(self.buffer), spare)
     }
