@@ -34,7 +34,7 @@ pub enum Held {
     Yes,
     /// It was not.
     No,
-    /// The generator was the limit: what the broker could do is not known.
+    /// It was not, and the generator was late too: whether the broker could have is not known.
     ClientBound,
 }
 
@@ -44,11 +44,13 @@ impl Objective {
         let p99 = samples(outcome, Measure::Produce).map(|samples| samples.at(0.99));
         let fast = matches!(p99, Some(Reading::Value { value_ns, .. }) if value_ns <= self.p99_ns);
         let all = outcome.counts.acked as f64 >= ACKED_SHARE_MIN * outcome.counts.intended as f64;
-        let bound_by_client =
-            outcome.verdict.reasons().iter().any(|reason| reason.starts_with("client bound"));
-        match (fast && all, outcome.verdict.is_valid()) {
-            (true, true) => Held::Yes,
-            (true, false) if bound_by_client => Held::ClientBound,
+        // A late generator makes the response longer and never shorter. What is fast enough in spite of it was sustained,
+        // though its latencies are no result.
+        let is_lag = |reason: &String| reason.starts_with("client bound");
+        let reasons = outcome.verdict.reasons();
+        match (fast && all, reasons.iter().any(is_lag), reasons.iter().all(is_lag)) {
+            (true, _, true) => Held::Yes,
+            (false, true, _) => Held::ClientBound,
             _ => Held::No,
         }
     }
@@ -88,11 +90,11 @@ impl Search {
         self.tries += 1;
         match held {
             Held::Yes => self.held = Some(self.held.map_or(rate, |held| held.max(rate))),
-            Held::No => self.failed = Some(self.failed.map_or(rate, |failed| failed.min(rate))),
-            Held::ClientBound => {
-                self.failed = Some(self.failed.map_or(rate, |failed| failed.min(rate)));
-                self.client_bound = true;
+            Held::No | Held::ClientBound if self.failed.is_none_or(|failed| rate < failed) => {
+                self.failed = Some(rate);
+                self.client_bound = held == Held::ClientBound;
             }
+            Held::No | Held::ClientBound => {}
         }
     }
 }
@@ -159,7 +161,10 @@ mod tests {
         assert_eq!(objective.judge(&run), Held::Yes);
         assert_eq!(Objective { p99_ns: 500_000 }.judge(&run), Held::No);
         run.verdict = Verdict::of(vec!["client bound: lag".to_owned()]);
-        assert_eq!(objective.judge(&run), Held::ClientBound);
+        assert_eq!(objective.judge(&run), Held::Yes);
+        assert_eq!(Objective { p99_ns: 500_000 }.judge(&run), Held::ClientBound);
+        run.verdict = Verdict::of(vec!["records lost: 1".to_owned()]);
+        assert_eq!(objective.judge(&run), Held::No);
         run.verdict = Verdict::Valid;
         run.counts.acked -= 10;
         run.counts.beyond_deadline = 10;

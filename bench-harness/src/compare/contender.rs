@@ -140,9 +140,11 @@ pub fn notes(
     let all = core_affinity::get_core_ids().map_or(0, |cores| cores.len());
     let mut notes = vec![division.note(all)];
     notes.push(format!(
-        "{} rounds in turns, {} s measured after {} s of warm-up at the same rate; every broker began each stretch of steps \
+        "{} in turns, {} s measured after {} s of warm-up at the same rate; every broker began each stretch of steps \
          with an empty directory and {} s of load. Same seed, same schedule.",
-        arguments.rounds, arguments.seconds, arguments.warm_up, arguments.start_warm_up
+        if arguments.rounds == 1 { "1 round".to_owned() } else { format!("{} rounds", arguments.rounds) },
+        arguments.seconds,
+        arguments.warm_up, arguments.start_warm_up
     ));
     if contenders.iter().any(Contender::is_kafka) {
         notes.push(

@@ -25,6 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::environment::{Environment, capture};
+use crate::figures::acked_per_second;
 use crate::outcome::{Measure, Outcome};
 use crate::plot::units;
 use crate::results::{Results, Run};
@@ -148,7 +149,7 @@ impl Comparison<'_, '_> {
                 at + 1,
                 plan.len(),
                 stretch.preset.name(),
-                load_label(stretch.partitions, self.base.record_bytes.mean_bytes() as usize),
+                self.load_label(stretch),
                 stretch.round,
                 self.contenders[stretch.broker].name
             );
@@ -238,14 +239,14 @@ impl Comparison<'_, '_> {
         let name = self.contenders[stretch.broker].name.clone();
         if found.client_bound {
             self.note(format!(
-                "The search for the maximum of {name} was ended by the generator, not by the broker: it may be able to do more."
+                "The search for the maximum of {name} ended where the generator was late too: the broker may be able to do more."
             ));
         }
         let Some(found) = found.rate else {
             self.note(format!(
-                "{name} sustained no rate within the objective ({}, {} partitions, round {}).",
+                "{name} sustained no rate within the objective ({}, {}, round {}).",
                 stretch.preset.name(),
-                stretch.partitions,
+                self.load_label(stretch),
                 stretch.round
             ));
             return Ok(());
@@ -305,7 +306,7 @@ impl Comparison<'_, '_> {
         self.processes.push(running.process.id());
         self.results.runs.push(Run {
             preset: Some(stretch.preset),
-            load: load_label(stretch.partitions, self.base.record_bytes.mean_bytes() as usize),
+            load: self.load_label(stretch),
             step,
             broker: self.contenders[stretch.broker].name.clone(),
             round: stretch.round,
@@ -313,6 +314,10 @@ impl Comparison<'_, '_> {
             broker_cpu_seconds: None,
             outcome,
         });
+    }
+
+    fn load_label(&self, stretch: &Stretch) -> String {
+        load_label(stretch.partitions, self.base.record_bytes.mean_bytes() as usize)
     }
 
     fn note(&mut self, note: String) {
@@ -376,7 +381,7 @@ fn line(outcome: &Outcome) -> String {
         let value = outcome.percentile(Measure::Produce, percentile);
         value.map_or("–".to_owned(), |value| units::latency(value as f64))
     };
-    let per_second = outcome.counts.acked as f64 / outcome.measured_seconds.max(f64::MIN_POSITIVE);
+    let per_second = acked_per_second(outcome);
     format!(
         "{}/s, p50 {}, p99 {}, p99.9 {}",
         units::rate(per_second),
@@ -390,6 +395,6 @@ fn words(held: Held) -> &'static str {
     match held {
         Held::Yes => "sustained",
         Held::No => "not sustained",
-        Held::ClientBound => "the generator was the limit",
+        Held::ClientBound => "not sustained, and the generator was late",
     }
 }

@@ -1,5 +1,6 @@
 //! What is run in which order. Rounds take turns (ABAB): whatever drifts on the machine meets both brokers alike.
 
+use crate::plot::units;
 use crate::results::Preset;
 
 /// The rate of a step.
@@ -15,7 +16,8 @@ impl Rate {
     /// As in tables.
     pub fn label(self) -> String {
         match self {
-            Self::Fixed(rate) => format!("{}/s", crate::plot::units::rate(rate)),
+            Self::Fixed(rate) if rate.fract() == 0.0 => format!("{}/s", units::count(rate as u64)),
+            Self::Fixed(rate) => format!("{}/s", units::rate(rate)),
             Self::Maximum => "maximum".to_owned(),
         }
     }
@@ -122,6 +124,7 @@ mod tests {
     fn rates_and_loads_read_well() {
         assert_eq!("max".parse::<Rate>(), Ok(Rate::Maximum));
         assert_eq!("20000".parse::<Rate>().unwrap().label(), "20,000/s");
+        assert_eq!(Rate::Fixed(72.0).label(), "72/s");
         assert!("-5".parse::<Rate>().unwrap_err().contains("no rate"));
         assert_eq!(load_label(1, 1024), "1 partition, 1 KB");
         assert_eq!(load_label(16, 100), "16 partitions, 100 B");

@@ -50,7 +50,8 @@ pub fn derive(results: &Results) -> Result<Files, String> {
 /// Writes the results and everything that is derived from them into a directory.
 pub fn write(directory: &Path, results: &Results) -> Result<(), String> {
     let mut files = results.to_files()?;
-    files.extend(derive(results)?);
+    // From the files and not from memory: what was rounded in them is rounded in the report.
+    files.extend(derive(&Results::from_files(&files)?)?);
     directory::save(directory, &files)
 }
 

@@ -165,7 +165,14 @@ impl Page<'_> {
         for other in others {
             let id = format!("{}/{}", group.id(), ratio_name(other, first));
             let (ours, theirs) = (escape(first.broker), escape(other.broker));
-            self.add(format_args!("<tr class=\"best\"><td></td><td class=\"text\">{theirs} ÷ {ours}</td>"));
+            // What may not be believed is not divided in bold.
+            let (class, mark) = match is_valid(first) && is_valid(other) {
+                true => ("best", ""),
+                false => ("", " <span class=\"bad\">INVALID</span>"),
+            };
+            self.add(format_args!(
+                "<tr class=\"{class}\"><td></td><td class=\"text\">{theirs} ÷ {ours}{mark}</td>"
+            ));
             // Of throughput more is better, so there it is the other way round, and said so.
             let more = |figure: &str| {
                 let id = format!("{id}/{figure}");
@@ -320,7 +327,7 @@ impl Page<'_> {
             ("broker, cores busy", "broker-cores", ""),
             ("broker CPU per record, µs", "broker-cpu-us-per-record", ""),
             ("acknowledged per core and second", "acked-per-core-second", ""),
-            ("acknowledged in all intervals", "acked-records", ""),
+            ("acknowledged, records", "acked", ""),
             ("machine, share of all cores busy", "machine-busy", ""),
             ("CPU pressure, worst second", "cpu-pressure-worst-second", ""),
             ("CPU taken by the host, worst second", "steal-worst-second", ""),

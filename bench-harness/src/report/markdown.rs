@@ -61,10 +61,12 @@ fn table(groups: &[&Group<'_>], figures: &Figures) -> String {
         let Some((first, others)) = group.sides.split_first() else { continue };
         for other in others {
             let id = format!("{}/{}", group.id(), ratio_name(other, first));
+            // What may not be believed is not divided in bold.
+            let bold = if is_valid(first) && is_valid(other) { "**" } else { "" };
             // Of throughput more is better: there the first stands above, and it is said.
             let more = |figure: &str| match figures.get(&format!("{id}/{figure}")) {
                 Some(figure) if figure.value.is_some_and(|value| (value - 1.0).abs() > 0.01) => {
-                    format!("**{}** ({} ÷ {})", figure.text, first.broker, other.broker)
+                    format!("{bold}{}{bold} ({} ÷ {})", figure.text, first.broker, other.broker)
                 }
                 _ => String::new(),
             };
@@ -73,7 +75,7 @@ fn table(groups: &[&Group<'_>], figures: &Figures) -> String {
             cells.extend(HEADLINES.map(|quantile| {
                 let id = format!("{id}/{}", name(quantile));
                 match figures.get(&format!("{id}/band")) {
-                    Some(band) => format!("**{}** ({})", text(id), band.text),
+                    Some(band) => format!("{bold}{}{bold} ({})", text(id), band.text),
                     None => text(id),
                 }
             }));

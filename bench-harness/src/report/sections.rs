@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use crate::figures::{Group, Side, is_valid, ratio, ratio_name};
+use crate::figures::{Group, Side, acked_per_second, is_valid, ratio, ratio_name};
 use crate::outcome::Measure;
 use crate::plot::curve::{self, Curve, Ratio};
 use crate::plot::over_time::{self, Track};
@@ -133,8 +133,7 @@ fn sweep(groups: &[&Group<'_>]) -> String {
             sweeps.len() - 1
         });
         let value = |quantile| Some(side.samples(Measure::Produce)?.at(quantile).value_ns()? as f64);
-        let per_second =
-            side.merged.counts.acked as f64 / side.merged.measured_seconds.max(f64::MIN_POSITIVE);
+        let per_second = acked_per_second(&side.merged);
         let latency_ns = [0.5, 0.99, 0.999].map(value);
         sweeps[at].steps.push(Step { per_second, latency_ns, valid: is_valid(side) });
     }
