@@ -128,7 +128,9 @@ impl Spares {
             })
         });
         let mut sealed = std::mem::take(&mut batch.sealed);
-        sealed.clear();
+        // Nobody else holds these bytes by now, so their memory comes back. All but one byte go first, which would be
+        // moved; the last one may not go, because `Bytes` gives its memory back with it.
+        sealed.truncate(1);
         let mut buffer = Vec::from(sealed);
         if buffer.capacity() > SPARE_BUFFER_BYTES_MAX.max(2 * batch_bytes) {
             buffer = Vec::new();
