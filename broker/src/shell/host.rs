@@ -62,7 +62,7 @@ fn refusal(error: &io::Error, switched_off: bool, filtered: bool) -> String {
         ),
         Some(libc::ENOSYS) => {
             format!(
-                "the kernel has no io_uring ({error}): Linux 5.11 or later, built with CONFIG_IO_URING, is needed"
+                "the kernel has no io_uring ({error}): Linux 5.13 or later, built with CONFIG_IO_URING, is needed"
             )
         }
         Some(libc::ENOMEM) => {

@@ -11,7 +11,7 @@ use super::StartError;
 use super::host::{self, Host};
 
 /// The oldest kernel that has all io_uring operations which are used.
-const KERNEL_MIN: Kernel = Kernel(5, 11, 0);
+const KERNEL_MIN: Kernel = Kernel(5, 13, 0);
 
 /// Since when io_uring no longer fails with ENOMEM when the memory that it needs for a moment is in pieces: in the
 /// series that people run, and in all after the last.
@@ -100,9 +100,9 @@ impl Kernel {
 
 fn kernel(release: &str) -> Result<Finding, StartError> {
     match Kernel::parse(release) {
-        None => Ok(poor(format!("the kernel's release `{release}` cannot be told: 5.11 or later is needed"))),
+        None => Ok(poor(format!("the kernel's release `{release}` cannot be told: 5.13 or later is needed"))),
         Some(kernel) if kernel < KERNEL_MIN => Err(StartError(format!(
-            "Linux {release} has not all of io_uring that is needed: install Linux 5.11 or later"
+            "Linux {release} has not all of io_uring that is needed: install Linux 5.13 or later"
         ))),
         Some(kernel) if !kernel.has_enomem_fix() => Ok(poor(format!(
             "io_uring of Linux {release} may fail with ENOMEM when memory is in pieces: install 6.14 or later, or \
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn kernels_are_refused_advised_against_or_fine() {
         let refused = kernel("5.10.0-30-amd64").expect_err("it is too old");
-        assert!(refused.0.contains("install Linux 5.11"), "{refused}");
+        assert!(refused.0.contains("install Linux 5.13"), "{refused}");
         for (release, good) in [
             ("5.15.0", false),
             ("6.6.85", false),

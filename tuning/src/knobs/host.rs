@@ -5,7 +5,7 @@ use crate::knob::{Definition, Reading, Scope};
 use crate::machine::Machine;
 
 /// The oldest kernel that the broker runs on.
-const KERNEL_MIN: Version = Version(5, 11, 0);
+const KERNEL_MIN: Version = Version(5, 13, 0);
 
 /// Since when io_uring no longer fails with ENOMEM when the memory that it needs for a moment is in pieces: in the
 /// series that people run, and in all after the last.
@@ -19,9 +19,9 @@ pub(super) const KNOBS: &[Definition] = &[
     Definition {
         name: "host.kernel",
         scope: Scope::Machine,
-        wanted: "6.14 or later, or 6.13.9, 6.12.21, 6.6.86 and later of their series; 5.11 at least",
+        wanted: "6.14 or later, or 6.13.9, 6.12.21, 6.6.86 and later of their series; 5.13 at least",
         why: "Earlier io_uring fails now and then with ENOMEM when memory is in pieces, which costs a shard its turn \
-              and may end the broker. Below 5.11 operations are missing.",
+              and may end the broker. Below 5.13 operations are missing.",
         risk: "A new kernel needs a reboot.",
         read: kernel,
     },
@@ -73,7 +73,7 @@ fn kernel(machine: &Machine) -> Vec<Reading> {
     vec![match parsed {
         Err(error) => Reading::failed("", &error),
         Ok((text, version)) if version < KERNEL_MIN => {
-            Reading::differs("", text, "5.11 at least", How::by_hand("install a later kernel, and reboot"))
+            Reading::differs("", text, "5.13 at least", How::by_hand("install a later kernel, and reboot"))
         }
         Ok((text, version)) if !version.has_enomem_fix() => {
             let how = How::by_hand("install a later kernel, and reboot");

@@ -143,7 +143,7 @@ fn seccomp(machine: &Machine) -> Vec<Reading> {
     });
     let how = match error.raw_os_error() {
         Some(libc::ENOSYS) if !filtered => {
-            How::by_hand("install a kernel with io_uring (5.11 or later), and reboot")
+            How::by_hand("install a kernel with io_uring (5.13 or later), and reboot")
         }
         Some(libc::ENOMEM) => How::by_hand("ulimit -l unlimited   # LimitMEMLOCK=infinity in a unit"),
         _ if filtered => How::by_hand(
