@@ -106,7 +106,7 @@ impl Drop for Process {
     }
 }
 
-/// Becomes a program: the other half of [`Process::start`]. Returns only if that fails.
+/// Becomes a program: the other half of `Process::start`. Returns only if that fails.
 pub fn become_program(parent: u32, cores: &str, program: &[String]) -> String {
     let Some((name, arguments)) = program.split_first() else { return "no program to become".to_owned() };
     let cores: Cores = match cores.parse() {

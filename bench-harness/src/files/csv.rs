@@ -66,7 +66,7 @@ fn percentiles(interval: &Interval, measure: Measure) -> Result<String, String> 
     Ok(cells.join(","))
 }
 
-/// The intervals of a file that [`write`] made, without their histograms.
+/// The intervals of a file that [`write()`] made, without their histograms.
 pub fn read(text: &str) -> Result<Vec<Interval>, String> {
     let mut lines = text.lines();
     let header = lines.next().unwrap_or_default();
