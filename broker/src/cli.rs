@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use broker::shell::{CoreList, Options, STALL_MS};
+use broker::shell::{CoreList, Options, STALL_MS, TAIL_MEMORY_PERCENT};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use storage::disk::SyncMethod;
 
@@ -62,6 +62,11 @@ pub struct StartArgs {
     /// How a write is made durable. `monedula probe` measures which suits the disk.
     #[arg(long, value_enum, default_value_t = SyncArg::Fdatasync)]
     pub sync_method: SyncArg,
+    /// Share of the memory that the ends of logs may take, for readers that are not far behind, percent. It is taken as
+    /// records come in, and kept.
+    #[arg(long, value_name = "PERCENT", default_value_t = TAIL_MEMORY_PERCENT,
+        value_parser = clap::value_parser!(u64).range(1..=70))]
+    pub tail_memory_percent: u64,
     /// Keep no account of where the time of requests goes. `monedula top` and `slow` then have little to show.
     #[arg(long)]
     pub no_ledger: bool,
@@ -146,6 +151,7 @@ impl StartArgs {
                 SyncArg::Fdatasync => SyncMethod::Fdatasync,
                 SyncArg::Dsync => SyncMethod::Dsync,
             },
+            tail_memory_percent: self.tail_memory_percent,
             ledger: !self.no_ledger,
             stall_ms: self.stall_ms,
         }

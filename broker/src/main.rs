@@ -9,6 +9,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::{Cli, Command, Format, StartArgs};
 
+/// Requests are allocated on one shard and freed on another, and some are large: see the README, "Decisions".
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Some(Command::Probe(args)) => broker::shell::probe(&args.data, args.seconds),

@@ -274,7 +274,7 @@ impl MemoryDisk {
     fn tear(&mut self, kind: &OpKind) {
         match kind {
             OpKind::WriteWal { file, position, parts, .. }
-            | OpKind::WriteSegment { file, position, parts } => {
+            | OpKind::WriteSegment { file, position, parts, .. } => {
                 let bytes = parts.concat();
                 let percent = [0, 30, 70, 100][self.random.below(4) as usize];
                 let is_wal = matches!(file, FileName::Wal { .. });
@@ -359,7 +359,12 @@ impl MemoryDisk {
                     target.flush();
                 }
             }
-            OpKind::WriteSegment { file, position, parts } => self.write_segment(*file, *position, parts)?,
+            OpKind::WriteSegment { file, position, parts, flush } => {
+                self.write_segment(*file, *position, parts)?;
+                if *flush {
+                    self.existing(file)?.sync();
+                }
+            }
             OpKind::SyncSegments { files } => {
                 for file in files {
                     self.existing(file)?.sync();

@@ -201,8 +201,9 @@ pub enum OpKind {
         /// Whether the answer promises durability. Always, outside of tests.
         flush: bool,
     },
-    /// Write whole blocks of a segment, making its folder and file if they are not there. Aligned. What is
-    /// written is durable only after [`OpKind::SyncSegments`]. [`Outcome::Unit`].
+    /// Write whole blocks of a segment, making its folder and file if they are not there, and, if `flush`, bring the
+    /// segment to stable storage before answering; else what is written is durable only after
+    /// [`OpKind::SyncSegments`]. Aligned. [`Outcome::Unit`].
     WriteSegment {
         /// The segment.
         file: FileName,
@@ -210,6 +211,8 @@ pub enum OpKind {
         position: u64,
         /// The blocks.
         parts: Vec<Bytes>,
+        /// Whether the answer promises durability: where the WAL has no copy of these blocks.
+        flush: bool,
     },
     /// Make the content, the size and the name of segments durable. [`Outcome::Unit`].
     SyncSegments {

@@ -114,7 +114,6 @@ enum Purpose {
     PrepareWal { sequence: u64, bytes: u64 },
     Block,
     DirectWrite { slot: Slot, key: PartitionKey, segment: Offset, end: u32 },
-    DirectSync { slot: Slot, key: PartitionKey, segment: Offset, end: u32 },
     DirectOrphan,
     EarlyAcknowledgement,
     Flush { slot: Slot, key: PartitionKey, segment: Offset, end: u32 },
@@ -687,7 +686,6 @@ impl Store {
             }
             Purpose::EarlyAcknowledgement => self.acknowledge_early(events),
             Purpose::DirectWrite { .. }
-            | Purpose::DirectSync { .. }
             | Purpose::Flush { .. }
             | Purpose::Seal { .. }
             | Purpose::WriteIndex { .. } => {

@@ -291,7 +291,7 @@ impl Disk {
                 let message = format!("shard {shard} writes to {file}, which is not of this process");
                 self.violations.push(Violation::new(Checker::S7, message));
             }
-            OpKind::WriteSegment { file, position, parts } => {
+            OpKind::WriteSegment { file, position, parts, .. } => {
                 let bytes = gather(parts);
                 for (index, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
                     let at = position + index as u64 * BLOCK_BYTES;
@@ -343,8 +343,11 @@ impl Disk {
                     self.flush(Name::Log(file))?;
                 }
             }
-            OpKind::WriteSegment { file, position, parts } => {
-                self.write_segment(file, position, &gather(&parts))?
+            OpKind::WriteSegment { file, position, parts, flush } => {
+                self.write_segment(file, position, &gather(&parts))?;
+                if flush {
+                    self.flush(Name::Log(file))?;
+                }
             }
             OpKind::SyncSegments { files } => {
                 files.into_iter().try_for_each(|file| self.flush(Name::Log(file)))?;
@@ -532,7 +535,7 @@ impl Disk {
                 OpKind::WriteWal { file, position, parts, .. } => {
                     self.tear_write(Name::Log(file), position, &gather(&parts));
                 }
-                OpKind::WriteSegment { file, position, parts } => {
+                OpKind::WriteSegment { file, position, parts, .. } => {
                     let inode = self.inode();
                     self.files.entry(Name::Log(file)).or_insert_with(|| File::new(inode, false));
                     self.tear_write(Name::Log(file), position, &gather(&parts));
@@ -602,9 +605,9 @@ impl Disk {
         for (ticket, job) in std::mem::take(&mut self.in_flight) {
             let write = match &job {
                 Job::Log { op: Op { kind: OpKind::WriteWal { file, position, parts, .. }, .. }, .. }
-                | Job::Log { op: Op { kind: OpKind::WriteSegment { file, position, parts }, .. }, .. } => {
-                    self.late_write(Name::Log(*file), *position, gather(parts))
-                }
+                | Job::Log {
+                    op: Op { kind: OpKind::WriteSegment { file, position, parts, .. }, .. }, ..
+                } => self.late_write(Name::Log(*file), *position, gather(parts)),
                 Job::Meta(MetaOp { kind: MetaOpKind::Append { file, position, bytes }, .. }) => {
                     self.late_write(Name::Meta(*file), *position, bytes.to_vec())
                 }

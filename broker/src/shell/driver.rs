@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use net::socket::BoundListener;
 use storage::Now;
-use storage::disk::{WalWrite, WalWriter};
-use storage::op::{DiskError, Done, FileName, Op, OpId, OpKind, Outcome};
+use storage::disk::{BlockWrite, BlockWriter};
+use storage::op::{Done, Op, OpId, OpKind, Outcome};
 
 use super::bell::Bell;
 use super::clock::Clock;
@@ -53,10 +53,10 @@ pub struct Driver {
     pub ring: Ring,
     /// Rung by those who put something into a queue of this shard.
     pub bell: Arc<Bell>,
-    /// Where operations go, but for blocks of the WAL.
+    /// Where operations go, but for blocks that the ring writes.
     pub disk: DiskLink,
-    /// Where blocks of the WAL go.
-    pub wal: WalWriter,
+    /// Makes those ready.
+    pub blocks: BlockWriter,
     /// Where requests come from and replies go.
     pub connections: Connections,
     /// The clocks.
@@ -67,9 +67,9 @@ pub struct Driver {
     pub listeners: Vec<(BoundListener, ListenerKind)>,
     /// Tells the watchdog when a turn begins and ends.
     pub turns: Arc<TurnClock>,
-    /// Blocks of the WAL that are being written.
-    pub wal_writes: BTreeMap<OpId, WalWriteInFlight>,
-    /// How long small ones take.
+    /// Blocks that are being written.
+    pub block_writes: BTreeMap<OpId, BlockWriteInFlight>,
+    /// How long small ones of the WAL take.
     pub disk_speed: DiskSpeed,
     /// Where the seconds of the ledger go.
     pub desk: Arc<Desk>,
@@ -77,9 +77,9 @@ pub struct Driver {
     pub wal_queued: Option<u64>,
 }
 
-/// A block of the WAL that is being written.
-pub struct WalWriteInFlight {
-    write: WalWrite,
+/// A block that is being written.
+pub struct BlockWriteInFlight {
+    write: BlockWrite,
     begun_us: u64,
     /// How the write has ended, its flush not yet.
     written: Option<io::Result<usize>>,
@@ -190,8 +190,8 @@ impl Driver {
             Event::Readable(connection) => self.connections.readable(connection),
             Event::Unwatched(connection) => self.connections.unwatched(connection, &mut self.ring),
             Event::Writable(connection) => self.connections.writable(connection),
-            Event::Written(id, result) => self.wal_written(id, result, inputs),
-            Event::Flushed(id, result) => self.wal_flushed(id, result, inputs),
+            Event::Written(id, result) => self.block_written(id, result, inputs),
+            Event::Flushed(id, result) => self.block_flushed(id, result, inputs),
         }
     }
 
@@ -276,13 +276,7 @@ impl Driver {
 
     fn carry_out(&mut self, effects: &mut Effects, inputs: &mut VecDeque<Input>) {
         for Op { id, kind } in effects.disk.drain(..) {
-            match kind {
-                OpKind::WriteWal { file, position, parts, flush } => {
-                    let prepared = self.wal.prepare(file, position, &parts, flush);
-                    self.write_wal(id, file, prepared, inputs);
-                }
-                kind => self.disk.submit(Op { id, kind }),
-            }
+            self.perform(id, kind, inputs);
         }
         self.disk.announce();
         for (to, letter) in effects.letters.drain(..) {
@@ -298,67 +292,86 @@ impl Driver {
         self.disk.announce();
     }
 
-    fn write_wal(
-        &mut self,
-        id: OpId,
-        file: FileName,
-        prepared: Result<WalWrite, DiskError>,
-        inputs: &mut VecDeque<Input>,
-    ) {
-        let write = match prepared {
-            Ok(write) => write,
-            Err(error) => {
-                tracing::error!(%file, "a WAL file cannot be opened: {error}");
-                return inputs.push_back(Input::Disk(Done { id, result: Err(error) }));
+    /// Starts an operation: blocks of open files by the ring, all else by the disk executor.
+    fn perform(&mut self, id: OpId, kind: OpKind, inputs: &mut VecDeque<Input>) {
+        let prepared = match &kind {
+            OpKind::WriteWal { file, position, parts, flush } => {
+                self.blocks.prepare_wal(*file, *position, parts, *flush).map(Some)
+            }
+            OpKind::WriteSegment { file, position, parts, flush } => {
+                self.blocks.prepare_segment(*file, *position, parts, *flush)
+            }
+            other => {
+                self.blocks.forget_files_of(other);
+                Ok(None)
             }
         };
-        let (begun_us, bytes) = (self.clock.elapsed_us(), write.bytes().len());
-        if self.disk_speed.is_worth_waiting_for(bytes) {
-            self.turns.doing(Doing::WalBlock);
-            self.note_block_submitted(begun_us, bytes as u64);
-            let (written, flushed) = write.perform();
-            let ended_us = self.clock.elapsed_us();
-            self.disk_speed.took(ended_us - begun_us);
-            self.note_block_ended(ended_us);
-            self.turns.doing(Doing::Effects);
-            return self.wal_done(id, write, written, flushed, inputs);
+        match prepared {
+            Ok(None) => self.disk.submit(Op { id, kind }),
+            Ok(Some(write)) if write.is_wal() => self.write_wal(id, write, inputs),
+            Ok(Some(write)) => self.queue_block(id, write),
+            Err(error) => {
+                tracing::error!("a file cannot be opened to be written: {error}");
+                inputs.push_back(Input::Disk(Done { id, result: Err(error) }));
+            }
         }
-        self.wal_queued = Some(bytes as u64);
-        let write = WalWriteInFlight { write, begun_us, written: None };
-        let write = self.wal_writes.entry(id).insert_entry(write).into_mut();
-        // SAFETY: the map keeps it until both of its events have come, and the driver ends when none is in flight.
-        unsafe { self.ring.write_wal(id, &write.write) };
     }
 
-    fn wal_written(&mut self, id: OpId, result: i32, inputs: &mut VecDeque<Input>) {
-        let write = self.wal_writes.get_mut(&id).expect("a block that ends has begun");
+    fn write_wal(&mut self, id: OpId, write: BlockWrite, inputs: &mut VecDeque<Input>) {
+        let bytes = write.bytes().len();
+        if !self.disk_speed.is_worth_waiting_for(bytes) {
+            self.wal_queued = Some(bytes as u64);
+            return self.queue_block(id, write);
+        }
+        self.turns.doing(Doing::WalBlock);
+        let begun_us = self.clock.elapsed_us();
+        self.note_block_submitted(begun_us, bytes as u64);
+        let (written, flushed) = write.perform();
+        let ended_us = self.clock.elapsed_us();
+        self.disk_speed.took(ended_us - begun_us);
+        self.note_block_ended(ended_us);
+        self.turns.doing(Doing::Effects);
+        self.block_done(id, write, written, flushed, inputs);
+    }
+
+    fn queue_block(&mut self, id: OpId, write: BlockWrite) {
+        let write = BlockWriteInFlight { write, begun_us: self.clock.elapsed_us(), written: None };
+        let write = self.block_writes.entry(id).insert_entry(write).into_mut();
+        // SAFETY: the map keeps it until both of its events have come, and the driver ends when none is in flight.
+        unsafe { self.ring.write_block(id, &write.write) };
+    }
+
+    fn block_written(&mut self, id: OpId, result: i32, inputs: &mut VecDeque<Input>) {
+        let write = self.block_writes.get_mut(&id).expect("a block that ends has begun");
         write.written = Some(to_result(result));
         if !write.write.flush() {
-            self.wal_flushed(id, 0, inputs);
+            self.block_flushed(id, 0, inputs);
         }
     }
 
     /// The end of a block; if its write has failed, the flush is only told to have been cancelled.
-    fn wal_flushed(&mut self, id: OpId, result: i32, inputs: &mut VecDeque<Input>) {
-        let write = self.wal_writes.remove(&id).expect("a block ends once");
-        let WalWriteInFlight { write, begun_us, written } = write;
-        if DiskSpeed::is_small(write.bytes().len()) {
-            self.disk_speed.took(self.clock.elapsed_us() - begun_us);
+    fn block_flushed(&mut self, id: OpId, result: i32, inputs: &mut VecDeque<Input>) {
+        let write = self.block_writes.remove(&id).expect("a block ends once");
+        let BlockWriteInFlight { write, begun_us, written } = write;
+        if write.is_wal() {
+            if DiskSpeed::is_small(write.bytes().len()) {
+                self.disk_speed.took(self.clock.elapsed_us() - begun_us);
+            }
+            self.note_block_ended(self.connections.turn_us());
         }
         let written = written.expect("a flush follows its write");
-        self.note_block_ended(self.connections.turn_us());
-        self.wal_done(id, write, written, to_result(result).map(|_| ()), inputs);
+        self.block_done(id, write, written, to_result(result).map(|_| ()), inputs);
     }
 
-    fn wal_done(
+    fn block_done(
         &mut self,
         id: OpId,
-        write: WalWrite,
+        write: BlockWrite,
         written: io::Result<usize>,
         flushed: io::Result<()>,
         inputs: &mut VecDeque<Input>,
     ) {
-        let result = self.wal.finish(write, written, flushed).map(|()| Outcome::Unit);
+        let result = self.blocks.finish(write, written, flushed).map(|()| Outcome::Unit);
         inputs.push_back(Input::Disk(Done { id, result }));
     }
 
@@ -370,6 +383,7 @@ impl Driver {
         if sweep.count.is_multiple_of(SWEEPS_UNTIL_CLOSE) {
             self.connections.close_files();
             self.disk.close_idle_files();
+            self.blocks.close_idle();
         }
     }
 
@@ -380,7 +394,7 @@ impl Driver {
             Stage::Drained => self.lifecycle.phase() >= Phase::Flushing,
             // The end of a turn may be what completes it.
             Stage::Flushing => {
-                self.shard.is_stopped() && self.disk.ops_in_flight() == 0 && self.wal_writes.is_empty()
+                self.shard.is_stopped() && self.disk.ops_in_flight() == 0 && self.block_writes.is_empty()
             }
             Stage::Draining { .. } | Stage::Complete => false,
         }

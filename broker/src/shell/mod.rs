@@ -11,6 +11,7 @@
 mod addresses;
 mod alarm;
 mod bell;
+mod cgroup;
 mod clock;
 mod connections;
 mod control;
@@ -23,6 +24,7 @@ mod host;
 mod inbox;
 mod lifecycle;
 mod mailbox;
+mod memory;
 mod meta_disk;
 mod notify;
 mod preflight;
@@ -40,6 +42,7 @@ use std::time::Duration;
 use storage::disk::SyncMethod;
 
 pub use cores::{CoreList, SHARDS_MAX};
+pub use memory::TAIL_MEMORY_PERCENT;
 pub use start::run;
 pub use status::{slow, top};
 pub use watchdog::STALL_MS;
@@ -65,6 +68,8 @@ pub struct Options {
     pub check: bool,
     /// How a WAL block is made durable.
     pub sync_method: SyncMethod,
+    /// Share of the memory that the ends of logs may take, percent.
+    pub tail_memory_percent: u64,
     /// Whether it is written down where the time of each request went.
     pub ledger: bool,
     /// How long a turn of a shard may take before it is reported, milliseconds.

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::StartError;
+use super::cgroup;
 use super::host::{self, Host};
 
 /// The oldest kernel that has all io_uring operations which are used.
@@ -49,7 +50,7 @@ pub fn look(host: Host, shards: usize, data: &Path) -> Result<Vec<Finding>, Star
         fine("io_uring is allowed"),
         locked_memory(host, shards),
         files(host),
-        quota(tightest_quota(&read_from_machine), shards),
+        quota(cgroup::cpu_quota(), shards),
         free_space(data),
     ])
 }
@@ -165,44 +166,6 @@ fn quota(hundredths: Option<u64>, shards: usize) -> Finding {
     }
 }
 
-fn read_from_machine(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok()
-}
-
-/// The tightest quota among this process's cgroup and those above it; none where there is none or nothing tells.
-fn tightest_quota(read: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
-    let groups = read("/proc/self/cgroup")?;
-    let quota_of = |line: &str| -> Option<u64> {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        let of_first_version = controllers.split(',').any(|controller| controller == "cpu");
-        if !controllers.is_empty() && !of_first_version {
-            return None;
-        }
-        let mount = if of_first_version { "/sys/fs/cgroup/cpu" } else { "/sys/fs/cgroup" };
-        Path::new(path)
-            .ancestors()
-            .filter_map(|group| {
-                let folder = format!("{mount}{}", group.display().to_string().trim_end_matches('/'));
-                let (quota, period) = if of_first_version {
-                    (
-                        read(&format!("{folder}/cpu.cfs_quota_us"))?,
-                        read(&format!("{folder}/cpu.cfs_period_us"))?,
-                    )
-                } else {
-                    let both = read(&format!("{folder}/cpu.max"))?;
-                    let (quota, period) = both.split_once(' ')?;
-                    (quota.to_owned(), period.to_owned())
-                };
-                // `max` and -1 stand for none.
-                let (quota, period) = (quota.trim().parse::<u64>().ok()?, period.trim().parse::<u64>().ok()?);
-                quota.saturating_mul(100).checked_div(period)
-            })
-            .min()
-    };
-    groups.lines().filter_map(quota_of).min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,35 +186,6 @@ mod tests {
         ] {
             assert_eq!(kernel(release).expect("it starts").fine, good, "{release}");
         }
-    }
-
-    #[test]
-    fn a_quota_is_found_in_both_versions_of_cgroups() {
-        let check = |files: &[(&str, &str)], expect: Option<u64>| {
-            let read =
-                |path: &str| files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned());
-            assert_eq!(tightest_quota(&read), expect, "{files:?}");
-        };
-        let two = ("/proc/self/cgroup", "0::/a/b\n");
-        check(&[], None);
-        check(&[two], None);
-        check(&[two, ("/sys/fs/cgroup/a/b/cpu.max", "max 100000\n")], None);
-        check(&[two, ("/sys/fs/cgroup/a/b/cpu.max", "150000 100000\n")], Some(150));
-        check(
-            &[
-                two,
-                ("/sys/fs/cgroup/a/b/cpu.max", "400000 100000\n"),
-                ("/sys/fs/cgroup/a/cpu.max", "50000 100000"),
-            ],
-            Some(50),
-        );
-        check(&[("/proc/self/cgroup", "0::/\n"), ("/sys/fs/cgroup/cpu.max", "200000 100000")], Some(200));
-        check(&[two, ("/sys/fs/cgroup/a/b/cpu.max", "1 0")], None);
-        check(&[two, ("/sys/fs/cgroup/a/b/cpu.max", "what")], None);
-        let one = ("/proc/self/cgroup", "4:cpu,cpuacct:/d\n1:name=systemd:/x\n");
-        let period = ("/sys/fs/cgroup/cpu/d/cpu.cfs_period_us", "100000");
-        check(&[one, ("/sys/fs/cgroup/cpu/d/cpu.cfs_quota_us", "-1"), period], None);
-        check(&[one, ("/sys/fs/cgroup/cpu/d/cpu.cfs_quota_us", "250000"), period], Some(250));
     }
 
     #[test]

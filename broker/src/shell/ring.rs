@@ -1,7 +1,8 @@
 //! The io_uring of one shard: everything that a shard waits for, it waits for here, in one system call a turn.
 //!
 //! Sockets and listeners are watched, not read: the shard reads and writes them itself when they are ready. Blocks of
-//! the WAL are written, and flushed by a linked entry that starts when the write has succeeded, without the shard.
+//! the WAL and of segments are written, and flushed by a linked entry that starts when the write has succeeded, without
+//! the shard.
 //!
 //! glommio's own reactor is not used here. It serves three rings and two timers in every pass, five to eight system
 //! calls for one event, which came to 130 µs of CPU a wake-up and a request has about five; and it can sleep with work to
@@ -15,7 +16,7 @@ use std::time::Duration;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
-use storage::disk::WalWrite;
+use storage::disk::BlockWrite;
 use storage::op::OpId;
 
 use crate::ids::ConnectionId;
@@ -39,9 +40,9 @@ pub enum Event {
     Unwatched(ConnectionId),
     /// A socket takes bytes again.
     Writable(ConnectionId),
-    /// The write of a WAL block has ended: bytes, or an error number below zero.
+    /// The write of a block has ended: bytes, or an error number below zero.
     Written(OpId, i32),
-    /// The flush behind a WAL block has ended.
+    /// The flush behind a block has ended.
     Flushed(OpId, i32),
 }
 
@@ -114,12 +115,12 @@ impl Ring {
         }
     }
 
-    /// Starts the write of a WAL block, and its flush if it has one.
+    /// Starts the write of a block, and its flush if it has one.
     ///
     /// # Safety
     ///
     /// `write` lives until the events of all its entries have been taken from this ring, or the ring is gone.
-    pub unsafe fn write_wal(&mut self, id: OpId, write: &WalWrite) {
+    pub unsafe fn write_block(&mut self, id: OpId, write: &BlockWrite) {
         assert!(id.0 >> KIND_SHIFT == 0, "operations are counted from zero");
         let bytes = write.bytes();
         let file = Fd(write.descriptor());
@@ -223,7 +224,7 @@ impl Ring {
 
     fn queue(&mut self, entries: &[Entry]) -> bool {
         // SAFETY: what an entry points to is alive until it completes: the bell's number is never
-        // freed, and the caller of `write_wal` answers for its buffer.
+        // freed, and the caller of `write_block` answers for its buffer.
         unsafe { self.ring.submission().push_multiple(entries) }.is_ok()
     }
 }

@@ -4,7 +4,7 @@
 //! a broker is worse than none, and a restart recovers in moments.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use net::socket::BoundListener;
-use storage::disk::{DataDirectory, DirectoryOptions, DirectorySource, SyncMethod, WalWriter};
+use storage::disk::{BlockWriter, DataDirectory, DirectoryOptions, DirectorySource, SyncMethod};
 use storage::recovery::{Recovered, recover_volume};
 use storage::{Store, StoreConfig};
 
@@ -28,6 +28,7 @@ use super::driver::Driver;
 use super::host::{self, Host};
 use super::lifecycle::Lifecycle;
 use super::mailbox::{Mailbox, mesh};
+use super::memory::{self, Memory};
 use super::meta_disk::MetaDisk;
 use super::notify;
 use super::preflight;
@@ -58,13 +59,6 @@ const HELPER_THREADS: usize = 4;
 /// Of the descriptors that the process may have, so many percent are for files; the rest are connections.
 const FILES_PERCENT: u64 = 60;
 
-/// Share of the memory that requests in flight may take, percent.
-const REQUEST_MEMORY_PERCENT: u64 = 16;
-
-/// Share of the memory that the ends of logs may take for readers that are not far behind, percent. Segments are written
-/// past the page cache, so without it a reader that is seconds behind would read from the disk.
-const TAIL_MEMORY_PERCENT: u64 = 4;
-
 /// How long an orderly stop may take before it counts as failed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -88,6 +82,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     end_process_on_panic();
     let signals =
         StopSignals::block().map_err(|error| StartError(format!("signals cannot be taken: {error}")))?;
+    memory::refuse_huge_pages()?;
     let config = read_config(&options)?;
     let cores = choose_cores(&options)?;
     let shards = cores.ids().len();
@@ -182,6 +177,7 @@ impl Started {
 
         let mut shared: Vec<_> = addresses.shared.into_iter().map(Vec::into_iter).collect();
         let mut core_direct = addresses.core_direct.into_iter();
+        let memory = Memory::of_machine(shards);
         for (index, (recovered, mailbox)) in recovered.into_iter().zip(mailboxes).enumerate() {
             let mut listeners: Vec<(BoundListener, ListenerKind)> = shared
                 .iter_mut()
@@ -197,10 +193,10 @@ impl Started {
                 mailbox,
                 listeners,
                 sync_method: options.sync_method,
-                tail_cache_bytes: tail_cache_bytes(shards),
+                tail_cache_bytes: memory.tail_cache_bytes(options.tail_memory_percent),
                 connections: ConnectionsOptions {
                     connections_max: connections_max(host, shards),
-                    request_bytes_max: request_bytes_max(shards),
+                    request_bytes_max: memory.request_bytes_max(),
                     frame_bytes_max: config.socket_request_max_bytes as usize,
                     idle_ms_max: config.connections_max_idle_ms,
                     ledger: options.ledger,
@@ -330,13 +326,13 @@ impl ShardParts {
             ring: Ring::new(bell.descriptor())?,
             bell,
             disk,
-            wal: WalWriter::new(&self.directory, self.sync_method),
+            blocks: BlockWriter::new(&self.directory, self.sync_method),
             connections: Connections::new(self.connections, self.clock),
             clock: self.clock,
             lifecycle: self.lifecycle,
             listeners: self.listeners,
             turns: self.turns,
-            wal_writes: BTreeMap::new(),
+            block_writes: BTreeMap::new(),
             disk_speed: DiskSpeed::default(),
             desk: self.desk,
             wal_queued: None,
@@ -496,28 +492,6 @@ fn files_max(host: Host, shards: usize) -> usize {
 /// A connection may take two descriptors: one more when file ranges are sent on it.
 fn connections_max(host: Host, shards: usize) -> usize {
     (host.files_max * (100 - FILES_PERCENT) / 100 / 2 / shards as u64).max(8) as usize
-}
-
-fn request_bytes_max(shards: usize) -> usize {
-    share_of_memory(REQUEST_MEMORY_PERCENT, shards) as usize
-}
-
-fn tail_cache_bytes(shards: usize) -> u64 {
-    share_of_memory(TAIL_MEMORY_PERCENT, shards)
-}
-
-/// What each of the shards gets of that part of the memory.
-fn share_of_memory(percent: u64, shards: usize) -> u64 {
-    const LEAST: u64 = 64 << 20;
-    let memory = memory_bytes().unwrap_or(4 << 30);
-    (memory * percent / 100 / shards as u64).max(LEAST)
-}
-
-/// Memory of this machine; `None` where /proc does not say.
-fn memory_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
 /// Ends the process at the first panic, whichever thread it is on: with a message, and without a hang.

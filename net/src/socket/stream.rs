@@ -17,6 +17,12 @@ const WRITE_PARTS_MAX: usize = 128;
 /// What one pass reads at most before others get their turn, bytes; a frame that is longer is still one pass.
 const PASS_BYTES_MAX: usize = 1 << 20;
 
+/// A frame of this size or more is read into its place, bytes: what is read before its length is known is copied.
+const LARGE_FRAME_BYTES: usize = 16 << 10;
+
+/// What is read before the length is known where the frame before was a large one, bytes.
+const PEEK_BYTES: usize = 1 << 10;
+
 /// Why no frame could be read.
 #[derive(Debug)]
 pub enum ReadError {
@@ -79,6 +85,8 @@ pub struct FrameReader {
     state: State,
     /// Bytes that were read and that the host did not take.
     held: Vec<u8>,
+    /// The last frame was large: so is the next, as a rule.
+    expects_large: bool,
 }
 
 #[derive(Debug)]
@@ -99,7 +107,12 @@ enum TakenIn {
 impl FrameReader {
     /// A reader that refuses frames of more than `frame_bytes_max` bytes.
     pub fn new(frame_bytes_max: usize) -> FrameReader {
-        FrameReader { decoder: FrameDecoder::new(frame_bytes_max), state: BETWEEN_FRAMES, held: Vec::new() }
+        FrameReader {
+            decoder: FrameDecoder::new(frame_bytes_max),
+            state: BETWEEN_FRAMES,
+            held: Vec::new(),
+            expects_large: false,
+        }
     }
 
     /// Changes the limit on frames, once the peer has proven who it is.
@@ -150,7 +163,8 @@ impl FrameReader {
                 if matches!(self.state, State::Prefix { filled: 0, .. }) && !host.may_begin() {
                     return Ok(Pass::Stopped);
                 }
-                let count = match (&mut &*socket).read(scratch) {
+                let most = if self.expects_large { scratch.len().min(PEEK_BYTES) } else { scratch.len() };
+                let count = match (&mut &*socket).read(&mut scratch[..most]) {
                     Ok(0) if matches!(self.state, State::Prefix { filled: 0, .. }) => {
                         return Ok(Pass::Closed);
                     }
@@ -165,7 +179,7 @@ impl FrameReader {
                     self.held = scratch[taken..count].to_vec();
                     return Ok(Pass::Stopped);
                 }
-                if count < scratch.len() {
+                if count < most {
                     // All that there was: what comes now makes the socket ready again.
                     return Ok(Pass::Drained);
                 }
@@ -194,6 +208,7 @@ impl FrameReader {
                 }
                 State::Admitting { length } => {
                     let length = *length;
+                    self.expects_large = length >= LARGE_FRAME_BYTES;
                     if !host.admit(length) {
                         return Ok(TakenIn::UpTo(taken));
                     }

@@ -32,8 +32,8 @@ impl std::fmt::Display for SyncMethod {
     }
 }
 
-/// The disk of one shard: everything but the blocks of its WAL, which
-/// [`WalWriter`](super::WalWriter) makes ready. Lives in an executor.
+/// The disk of one shard: everything but the blocks that [`BlockWriter`](super::BlockWriter) makes ready. Lives in an
+/// executor.
 pub struct Disk {
     pub(super) root: PathBuf,
     pub(super) direct_io: bool,
@@ -85,8 +85,12 @@ impl Disk {
                 writer::prepare_wal(self, file, bytes, recycle).await.map(unit)
             }
             OpKind::WriteWal { .. } => unreachable!("a shard writes its WAL by a ring of its own"),
-            OpKind::WriteSegment { file, position, parts } => {
-                writer::write_segment(self, file, position, parts).await.map(unit)
+            OpKind::WriteSegment { file, position, parts, flush } => {
+                writer::write_segment(self, file, position, parts).await?;
+                if flush {
+                    writer::sync_segments(self, vec![file]).await?;
+                }
+                Ok(Outcome::Unit)
             }
             OpKind::SyncSegments { files } => writer::sync_segments(self, files).await.map(unit),
             OpKind::SealSegment { file, length } => writer::seal_segment(self, file, length).await.map(unit),
@@ -126,7 +130,7 @@ mod tests {
     use glommio::LocalExecutorBuilder;
 
     use super::*;
-    use crate::disk::WalWriter;
+    use crate::disk::BlockWriter;
     use crate::disk::directory::DirectoryOptions;
     use crate::disk::recovery_source::DirectorySource;
     use crate::disk::test_directory::TestDirectory;
@@ -143,7 +147,7 @@ mod tests {
     /// A disk and its answers, which come one at a time here.
     struct Bench {
         disk: Rc<Disk>,
-        wal: RefCell<WalWriter>,
+        writer: RefCell<BlockWriter>,
         answers: Rc<RefCell<VecDeque<Done>>>,
         next: Cell<u64>,
     }
@@ -152,6 +156,7 @@ mod tests {
         async fn try_do(&self, kind: OpKind) -> Result<Outcome, DiskError> {
             let id = OpId(self.next.get());
             self.next.set(id.0 + 1);
+            self.writer.borrow_mut().forget_files_of(&kind);
             self.disk.submit(Op { id, kind });
             while self.disk.in_flight() > 0 {
                 glommio::executor().yield_now().await;
@@ -164,10 +169,10 @@ mod tests {
         }
 
         fn write_wal(&self, file: FileName, position: u64, parts: &[Bytes]) -> Result<(), DiskError> {
-            let mut wal = self.wal.borrow_mut();
-            let write = wal.prepare(file, position, parts, true)?;
+            let mut writer = self.writer.borrow_mut();
+            let write = writer.prepare_wal(file, position, parts, true)?;
             let (written, flushed) = write.perform();
-            wal.finish(write, written, flushed)
+            writer.finish(write, written, flushed)
         }
 
         async fn run(&self, kind: OpKind) -> Outcome {
@@ -200,8 +205,10 @@ mod tests {
                 let mut disk =
                     Disk::new(&directory, files_max, move |done| queue.borrow_mut().push_back(done));
                 Rc::get_mut(&mut disk).expect("nobody else has it yet").direct_io &= direct_io;
-                let wal = RefCell::new(WalWriter::new(&directory, SyncMethod::Fdatasync));
-                story(Bench { disk, wal, answers, next: Cell::new(0) }, test).await;
+                let mut writer = BlockWriter::new(&directory, SyncMethod::Fdatasync);
+                writer.direct_io &= direct_io;
+                let writer = RefCell::new(writer);
+                story(Bench { disk, writer, answers, next: Cell::new(0) }, test).await;
             });
         }
     }
@@ -238,7 +245,7 @@ mod tests {
     fn segments_are_written_synced_sealed_read_and_removed() {
         check("segment", 64, |bench, test| async move {
             let parts = vec![block(1, 1), block(2, 2)];
-            bench.run(OpKind::WriteSegment { file: SEGMENT, position: 0, parts }).await;
+            bench.run(OpKind::WriteSegment { file: SEGMENT, position: 0, parts, flush: true }).await;
             bench.run(OpKind::SyncSegments { files: vec![SEGMENT] }).await;
             bench.run(OpKind::SealSegment { file: SEGMENT, length: 5000 }).await;
             assert_eq!(bench.read(SEGMENT, 4095, 2).await, [1, 2][..]);
@@ -264,12 +271,36 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_writes_to_segments_that_are_there() {
+        check("blocks", 64, |bench, test| async move {
+            let parts = [block(2, 1), block(3, 1)];
+            let prepare =
+                |position| bench.writer.borrow_mut().prepare_segment(SEGMENT, position, &parts, true);
+            let sound = "the disk is sound";
+            for position in [0, 4096] {
+                assert!(prepare(position).expect(sound).is_none(), "the segment is not made yet");
+            }
+            let first = vec![block(1, 1)];
+            bench.run(OpKind::WriteSegment { file: SEGMENT, position: 0, parts: first, flush: false }).await;
+            let write = prepare(4096).expect(sound);
+            assert_eq!(write.is_some(), bench.disk.direct_io);
+            let Some(write) = write else { return };
+            let (written, flushed) = write.perform();
+            bench.writer.borrow_mut().finish(write, written, flushed).expect(sound);
+            let content = std::fs::read(test.path().join(SEGMENT.path())).expect("it is there");
+            assert_eq!(content, [block(1, 1), block(2, 1), block(3, 1)].concat());
+            bench.run(OpKind::RemovePartition { partition: PARTITION }).await;
+            assert!(prepare(4096).expect(sound).is_none(), "what was removed is not written to");
+        });
+    }
+
+    #[test]
     fn more_files_than_descriptors() {
         check("lru", 8, |bench, test| async move {
             let name = |base| FileName::Segment { partition: PARTITION, base: Offset(base) };
             for base in 0..20 {
                 let parts = vec![block(base as u8, 1)];
-                bench.run(OpKind::WriteSegment { file: name(base), position: 0, parts }).await;
+                bench.run(OpKind::WriteSegment { file: name(base), position: 0, parts, flush: false }).await;
             }
             for base in 0..20 {
                 assert_eq!(bench.read(name(base), 0, 1).await, [base as u8][..]);
@@ -287,7 +318,8 @@ mod tests {
             let checkpoint = FileName::Checkpoint { shard: 0, incarnation: 1, which: Which::B };
             bench.run(OpKind::PrepareWal { file: wal(1), bytes: 8192, recycle: None }).await;
             bench.run(OpKind::WriteFile { file: checkpoint, parts: vec![Bytes::from_static(b"c")] }).await;
-            bench.run(OpKind::WriteSegment { file: SEGMENT, position: 0, parts: vec![block(9, 1)] }).await;
+            let parts = vec![block(9, 1)];
+            bench.run(OpKind::WriteSegment { file: SEGMENT, position: 0, parts, flush: false }).await;
             std::fs::write(test.path().join("wal/0/core.1234"), b"").expect("a stranger's file");
             let mut source = DirectorySource { root: test.path().to_path_buf(), open: None };
             assert_eq!(source.wal_shards(), Ok(vec![0]));

@@ -1,15 +1,16 @@
 //! The disk: data directories, and the executor of [`Op`](crate::op::Op)s on glommio. The only part of this crate
 //! that knows files, threads and a runtime.
 //!
-//! Blocks of the WAL are made ready here and written by the ring of their shard, with O_DIRECT. Everything else is an
-//! executor's: segment chunks are written by glommio with O_DIRECT, and all that may block otherwise (opening,
-//! preparing, renaming, removing, reading through the page cache) runs on its helper threads, a bounded number at a
-//! time, so a shard never waits for a disk.
+//! Blocks of the WAL and of segments are made ready here and written by the ring of their shard, with O_DIRECT.
+//! Everything else is an executor's: the first blocks of a segment are written by glommio, and all that may block
+//! otherwise (making, preparing, renaming, removing, reading through the page cache) runs on its helper threads, a
+//! bounded number at a time, so a shard never waits for a disk.
 
 #![allow(unsafe_code, reason = "aligned memory and a few system calls; each use is proven where it stands")]
 #![allow(clippy::disallowed_methods, reason = "files and clocks belong here")]
 
 mod aligned;
+mod block_writer;
 mod directory;
 mod executor;
 mod files;
@@ -19,17 +20,16 @@ mod recovery_source;
 mod small_files;
 #[cfg(test)]
 mod test_directory;
-mod wal_writer;
 mod writer;
 
 pub use aligned::{ALIGNMENT, AlignedBuffer};
+pub use block_writer::{BlockWrite, BlockWriter};
 pub use directory::{
     DataDirectory, DirectoryError, DirectoryOptions, FORMAT, Identity, drop_cached, probe_writing, space,
 };
 pub use executor::{Disk, SyncMethod};
 pub use probe::{ProbeReport, probe};
 pub use recovery_source::DirectorySource;
-pub use wal_writer::{WalWrite, WalWriter};
 
 use crate::op::{DiskError, DiskErrorKind};
 

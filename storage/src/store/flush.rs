@@ -98,7 +98,8 @@ impl Store {
         let (kind, purpose) = if end > start {
             segment.tail.freeze();
             let parts = segment.blocks(start, end);
-            let kind = OpKind::WriteSegment { file: segment.file(key), position: u64::from(start), parts };
+            let (file, position) = (segment.file(key), u64::from(start));
+            let kind = OpKind::WriteSegment { file, position, parts, flush: false };
             (kind, Purpose::Flush { slot, key, segment: base, end })
         } else if segment.may_finish() && segment.written == segment.length {
             let kind = OpKind::SealSegment { file: segment.file(key), length: u64::from(segment.length) };
@@ -136,8 +137,8 @@ impl Store {
         let segment = partition.log.segment_mut(base).expect("it was just there");
         segment.tail.freeze();
         let parts = segment.tail.slice(segment.written, end);
-        let kind =
-            OpKind::WriteSegment { file: segment.file(key), position: u64::from(segment.written), parts };
+        let (file, position) = (segment.file(key), u64::from(segment.written));
+        let kind = OpKind::WriteSegment { file, position, parts, flush: true };
         self.flusher.in_flight += 1;
         self.issue(kind, Purpose::DirectWrite { slot, key, segment: base, end });
     }
@@ -161,11 +162,6 @@ impl Store {
                 self.partition_flushed(slot, key);
             }
             Purpose::DirectWrite { slot, key, segment, end } => {
-                let files = vec![FileName::Segment { partition: key, base: segment }];
-                let next = Purpose::DirectSync { slot, key, segment, end };
-                self.issue(OpKind::SyncSegments { files }, next);
-            }
-            Purpose::DirectSync { slot, key, segment, end } => {
                 self.flusher.in_flight -= 1;
                 self.written(slot, segment, end, true);
                 self.partition_flushed(slot, key);
@@ -191,7 +187,6 @@ impl Store {
     ) -> Result<(), DiskError> {
         let (Purpose::Flush { slot, key, segment, .. }
         | Purpose::DirectWrite { slot, key, segment, .. }
-        | Purpose::DirectSync { slot, key, segment, .. }
         | Purpose::Seal { slot, key, segment }
         | Purpose::WriteIndex { slot, key, segment }) = purpose
         else {
@@ -208,10 +203,10 @@ impl Store {
             self.flusher.retry_at_us = Some(now.monotonic_us + OPS_RETRY_US);
         }
         match purpose {
-            Purpose::DirectWrite { end, .. } | Purpose::DirectSync { end, .. } if !gone => {
+            Purpose::DirectWrite { end, .. } if !gone => {
                 self.flusher.direct_retries.push((slot, segment, end));
             }
-            Purpose::DirectWrite { .. } | Purpose::DirectSync { .. } => {
+            Purpose::DirectWrite { .. } => {
                 self.partition_flushed(slot, key);
                 self.block_part_done(now, events);
             }
@@ -317,7 +312,6 @@ impl Store {
         let writing = self.purposes.values().any(|purpose| match purpose {
             Purpose::Flush { key: other, .. }
             | Purpose::DirectWrite { key: other, .. }
-            | Purpose::DirectSync { key: other, .. }
             | Purpose::Seal { key: other, .. }
             | Purpose::WriteIndex { key: other, .. } => *other == key,
             Purpose::RemovePartition { key: other } => *other == key,
