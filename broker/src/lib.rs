@@ -10,6 +10,7 @@
 pub mod ids;
 pub mod limits;
 pub mod ledger;
+pub mod lag;
 pub mod metadata;
 pub mod placement;
 pub mod letter;

@@ -2,7 +2,7 @@
 //!
 //! This is the state and its small verbs; what to do with an input stands in `step`, what a request means in `api`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use net::ErrorCode;
@@ -13,6 +13,7 @@ use crate::effects::Effects;
 use crate::fetch_session::FetchSessions;
 use crate::group_host::GroupHost;
 use crate::ids::{Address, ShardId};
+use crate::lag::{COMMITTED_MAX, ENDS_MAX, Ends, LagSheet};
 use crate::ledger::{Passage, TopicTraffic};
 use crate::letter::{Answer, Ask, Letter};
 use crate::metadata::Image;
@@ -120,6 +121,37 @@ impl Shard {
             Some(TopicTraffic { name: topic.name.to_string(), ..sum })
         };
         topics.into_iter().filter_map(named).collect()
+    }
+
+    /// What the groups of this shard's coordinators have committed, and where the logs of the `wanted` topics end that it
+    /// leads. Costs as much as there are of both, at most [`COMMITTED_MAX`] and [`ENDS_MAX`].
+    pub fn lag_sheet(&self, wanted: &Arc<BTreeSet<Arc<str>>>) -> LagSheet {
+        let (mut committed, mut told, mut left_out) = (Vec::new(), 0, 0);
+        for hosted in self.groups.hosted.values() {
+            left_out += hosted.coordinator.committed_offsets(|topics| {
+                told += topics.iter().map(|topic| topic.offsets.len()).sum::<usize>();
+                committed.extend(topics);
+                told < COMMITTED_MAX
+            });
+        }
+        LagSheet { committed, left_out, wanted: Arc::clone(wanted), ends: self.ends(wanted) }
+    }
+
+    fn ends(&self, wanted: &BTreeSet<Arc<str>>) -> Vec<Ends> {
+        let mut room = ENDS_MAX;
+        let mut ends = Vec::new();
+        for topic in wanted.iter().filter_map(|name| self.image.topic(name)) {
+            let mine = (0..topic.partitions().count() as i32).filter_map(|partition| {
+                let led = self.partition(&PartitionKey { topic_id: topic.id, partition })?;
+                Some((partition, self.high_watermark(led.slot).0))
+            });
+            let high_watermarks: Vec<(i32, i64)> = mine.take(room).collect();
+            room -= high_watermarks.len();
+            if !high_watermarks.is_empty() {
+                ends.push(Ends { topic: Arc::clone(&topic.name), high_watermarks });
+            }
+        }
+        ends
     }
 
     /// Begins an orderly stop: flush, last checkpoint, clean mark.

@@ -12,8 +12,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use net::ErrorCode;
+use net::messages::find_coordinator::FindCoordinatorRequest;
+use net::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use serde_json::Value;
-use support::{Broker, PATIENCE, Random, TestDirectory, batch, output_of, start_command};
+use support::{Broker, PATIENCE, Random, Session, TestDirectory, batch, output_of, start_command};
 
 fn monedula(arguments: &[&str], data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monedula"));
@@ -151,6 +155,73 @@ fn a_frame_of_top_shows_the_load() {
     let refused = output_of(monedula(&["top"], test.path()));
     assert!(!refused.status.success(), "without a terminal there is nothing to draw on");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--once"));
+    assert!(broker.stop().success());
+}
+
+/// Commits an offset as an administrator does, once the coordinator is there.
+fn commit(session: &mut Session, group: &str, topic: &str, partition: i32, offset: i64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let find = FindCoordinatorRequest { coordinator_keys: vec![group.into()], ..Default::default() };
+        let found = session.0.call(4, find).expect("FindCoordinator is answered");
+        let partitions = vec![OffsetCommitRequestPartition {
+            partition_index: partition,
+            committed_offset: offset,
+            ..Default::default()
+        }];
+        let topics = vec![OffsetCommitRequestTopic { name: topic.into(), partitions }];
+        let request = OffsetCommitRequest { group_id: group.into(), topics, ..Default::default() };
+        let answer = session.0.call(7, request).expect("OffsetCommit is answered");
+        match answer.topics[0].partitions[0].error_code {
+            ErrorCode::None => return,
+            error => assert!(Instant::now() < deadline, "{error:?} after {found:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn the_lag_of_groups_is_told_to_who_asks() {
+    let test = TestDirectory::new("lag");
+    let broker = Broker::start(test.path());
+    let mut client = broker.client();
+    assert_eq!(client.create_topic("orders", 4, &[]), ErrorCode::None);
+    for n in 0..40 {
+        client.produce("orders", n % 4, -1, batch(&[b"value"])).expect("it is appended");
+    }
+    for partition in 0..4 {
+        commit(&mut client, "billing", "orders", partition, i64::from(partition));
+        commit(&mut client, "audit", "orders", partition, 10);
+    }
+    let status = json_of(&["top", "--format", "json"], test.path());
+    assert_eq!(status["groups"]["settled"], true, "{status:#}");
+    let told: Vec<_> = status["groups"]["lags"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|lag| {
+            (
+                lag["group"].as_str().unwrap_or_default(),
+                &lag["topic"],
+                &lag["partitions"],
+                &lag["lag"],
+                &lag["worst_lag"],
+            )
+        })
+        .map(|(group, topic, partitions, lag, worst)| {
+            (group, topic.as_str(), partitions.as_u64(), lag.as_u64(), worst.as_u64())
+        })
+        .collect();
+    let expected = [
+        ("billing", Some("orders"), Some(4), Some(10 + 9 + 8 + 7), Some(10)),
+        ("audit", Some("orders"), Some(4), Some(0), Some(0)),
+    ];
+    assert_eq!(told, expected);
+    let frame = stdout_of(&["top", "--once"], test.path());
+    let line = frame.lines().find(|line| line.starts_with("billing")).expect("the group is shown");
+    let cells: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(cells, ["billing", "orders", "Empty", "0", "4", "34", "10"], "{frame}");
+    assert!(ask(test.path(), b"status\n")["groups"].is_null(), "who does not ask is not told");
     assert!(broker.stop().success());
 }
 

@@ -20,8 +20,11 @@ use net::messages::{
 };
 use storage::Now;
 
+use crate::lag::Committed;
+
 use super::appends::{Promise, StableRead, Work};
 use super::group::{Group, GroupId, GroupState, Waiter};
+use super::groups::DEAD;
 use super::offsets::{CommittedOffset, TopicPartition};
 use super::responses::{FETCH_VERSION_GROUPS, commit_error, no_offset};
 use super::timers::TimerKey;
@@ -144,6 +147,33 @@ impl GroupCoordinator {
     }
 
     // ------------------------------------------------------------------------------------------------ reading
+
+    /// What the groups have committed, topic by topic, as readers see it: `tell` says whether to go on after each group.
+    /// Groups after that are not looked at, and their number is the result.
+    pub fn committed_offsets(&self, mut tell: impl FnMut(Vec<Committed>) -> bool) -> usize {
+        let mut groups = self.offsets.all_groups();
+        for (id, offsets) in groups.by_ref() {
+            let group = self.groups.get(id);
+            let mut topics: Vec<Committed> = Vec::new();
+            for (key, committed) in offsets {
+                let place = (key.partition, committed.offset);
+                match topics.last_mut() {
+                    Some(last) if last.topic == key.topic => last.offsets.push(place),
+                    _ => topics.push(Committed {
+                        group: id.clone(),
+                        state: group.map_or(DEAD, |group| group.state().name()),
+                        members: group.map_or(0, |group| group.members().count()),
+                        topic: key.topic.clone(),
+                        offsets: vec![place],
+                    }),
+                }
+            }
+            if !tell(topics) {
+                break;
+            }
+        }
+        groups.count()
+    }
 
     pub(super) fn fetch_offsets(
         &mut self,

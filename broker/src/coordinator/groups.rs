@@ -19,7 +19,7 @@ const DESCRIBE_VERSION_NOT_FOUND: i16 = 6;
 
 /// The type of all groups here, and Kafka's name for a group that is not there.
 const CLASSIC: &str = "classic";
-const DEAD: &str = "Dead";
+pub(super) const DEAD: &str = "Dead";
 
 impl GroupCoordinator {
     pub(super) fn describe_groups(

@@ -70,6 +70,15 @@ impl Offsets {
         cell.is_some_and(|cell| cell.pending.back().map_or(&cell.committed, |(_, value)| value).is_some())
     }
 
+    /// The durable offsets of each group, in order of groups, topics and partitions.
+    pub(super) fn all_groups(
+        &self,
+    ) -> impl Iterator<Item = (&GroupId, impl Iterator<Item = (&TopicPartition, &CommittedOffset)>)> {
+        self.groups.iter().map(|(group, cells)| {
+            (group, cells.iter().filter_map(|(key, cell)| Some((key, cell.committed.as_ref()?))))
+        })
+    }
+
     /// Every group that has an offset, durable or not.
     pub(super) fn groups(&self) -> impl Iterator<Item = &GroupId> {
         self.groups.keys()

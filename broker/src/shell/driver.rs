@@ -258,9 +258,11 @@ impl Driver {
         let gauges = self.gauges();
         let Some(ledger) = &mut self.connections.ledger else { return };
         let shard = &mut self.shard;
+        let lag_wanted = self.desk.lag_wanted(now_us);
         self.desk.give(|| Sheet {
             second: ledger.take_second(now_us, gauges),
             topics: shard.take_traffic(),
+            lag: lag_wanted.map(|topics| shard.lag_sheet(&topics)),
             cpu_us: super::clock::thread_cpu_us(),
         });
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -12,6 +12,12 @@ use crate::shell::StartError;
 
 /// How long a broker may take to answer: its status thread is an ordinary one on a machine that may be busy.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long shards may take to tell of the lag of groups: two of their seconds, and some more on a busy machine.
+const SETTLE_MAX: Duration = Duration::from_secs(4);
+
+/// Between two looks whether they have.
+const SETTLE_POLL: Duration = Duration::from_millis(200);
 
 /// Bytes of an answer.
 const ANSWER_MAX: u64 = 64 << 20;
@@ -26,14 +32,29 @@ pub fn slow(data: &Path, seconds: u32, json: bool) -> Result<(), StartError> {
     print(&render::slow(&report))
 }
 
-/// The answer to `status`, as it came.
-pub fn status_text(data: &Path) -> Result<String, StartError> {
-    ask(data, "status")
+/// What the broker is at, with what it knows by now of the lag of groups.
+pub fn status(data: &Path) -> Result<Status, StartError> {
+    parse(&ask(data, "status groups")?)
 }
 
-/// What the broker is at.
-pub fn status(data: &Path) -> Result<Status, StartError> {
-    parse(&status_text(data)?)
+/// The same, as it came, once the shards have told of lag: they begin when they are asked.
+pub fn settled_status_text(data: &Path) -> Result<String, StartError> {
+    let deadline = Instant::now() + SETTLE_MAX;
+    loop {
+        let text = ask(data, "status groups")?;
+        let status: Status = parse(&text)?;
+        // Without a ledger shards tell nothing.
+        let settled = status.groups.is_none_or(|groups| groups.settled) || !status.ledger;
+        if settled || Instant::now() >= deadline {
+            return Ok(text);
+        }
+        std::thread::sleep(SETTLE_POLL);
+    }
+}
+
+/// That text, understood.
+pub fn settled_status(data: &Path) -> Result<Status, StartError> {
+    parse(&settled_status_text(data)?)
 }
 
 /// Writes lines to standard output; whoever reads it may go.

@@ -1,8 +1,9 @@
 //! Where a shard lays what its ledger has of a second, and the status thread finds it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use crate::lag::LagSheet;
 use crate::ledger::{Second, TopicTraffic};
 use crate::shell::watchdog::TurnClock;
 
@@ -16,6 +17,8 @@ pub struct Sheet {
     pub second: Box<Second>,
     /// What was appended to and read from each topic.
     pub topics: Vec<TopicTraffic>,
+    /// What it knows of the lag of groups, while somebody wants to know.
+    pub lag: Option<LagSheet>,
     /// CPU time that the shard's thread has had in its life, microseconds.
     pub cpu_us: u64,
 }
@@ -24,6 +27,8 @@ pub struct Sheet {
 #[derive(Debug)]
 pub struct Desk {
     sheets: Mutex<VecDeque<Sheet>>,
+    /// Of which topics the ends are wanted for the lag of groups, and until when, microseconds.
+    lag_wanted: Mutex<(u64, Arc<BTreeSet<Arc<str>>>)>,
     /// For how often it stalled.
     pub turns: Arc<TurnClock>,
 }
@@ -31,7 +36,7 @@ pub struct Desk {
 impl Desk {
     /// An empty desk.
     pub fn new(turns: Arc<TurnClock>) -> Arc<Desk> {
-        Arc::new(Desk { sheets: Mutex::new(VecDeque::new()), turns })
+        Arc::new(Desk { sheets: Mutex::default(), lag_wanted: Mutex::default(), turns })
     }
 
     /// Lays a sheet down, without waiting: if somebody is at the desk, it is for the next time.
@@ -41,6 +46,17 @@ impl Desk {
             sheets.pop_front();
         }
         sheets.push_back(sheet());
+    }
+
+    /// Asks for the lag of groups, until then.
+    pub fn want_lag(&self, until_us: u64, topics: &Arc<BTreeSet<Arc<str>>>) {
+        *self.lag_wanted.lock().expect("a panic ends the process") = (until_us, Arc::clone(topics));
+    }
+
+    /// The topics whose ends are wanted, if anybody wants to know of lag. Without waiting.
+    pub fn lag_wanted(&self, now_us: u64) -> Option<Arc<BTreeSet<Arc<str>>>> {
+        let wanted = self.lag_wanted.try_lock().ok()?;
+        (now_us < wanted.0).then(|| Arc::clone(&wanted.1))
     }
 
     /// Takes all sheets.

@@ -2,9 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The form of the answers. It is counted up when a reader of an earlier form would misread one; what is only added is left
+/// alone by earlier readers.
+pub const FORM: u32 = 1;
+
 /// The answer to `status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// [`FORM`].
+    pub form: u32,
     /// Of the broker.
     pub version: String,
     /// Its process.
@@ -23,8 +29,43 @@ pub struct Status {
     pub topics: Vec<Topic>,
     /// Topics with traffic that the list has no room for.
     pub topics_left_out: usize,
+    /// The lag of consumer groups; only in answers to `status groups`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Groups>,
     /// The newest stalls that were looked at, the newest last.
     pub stalls: Vec<Stall>,
+}
+
+/// How far behind consumer groups are. Shards tell of it while somebody asks, once a second.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Groups {
+    /// Whether every shard has told all that it has; if not, ask again in a second.
+    pub settled: bool,
+    /// Per group and topic, the largest first.
+    pub lags: Vec<GroupLag>,
+    /// Groups and topics that the list has no room for.
+    pub left_out: usize,
+}
+
+/// The lag of one group in one topic, over the partitions that it has committed offsets for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupLag {
+    /// The group.
+    pub group: String,
+    /// Kafka's name of its state.
+    pub state: String,
+    /// Its members.
+    pub members: usize,
+    /// The topic.
+    pub topic: String,
+    /// Partitions with a committed offset.
+    pub partitions: usize,
+    /// Records between the committed offsets and the high watermarks.
+    pub lag: u64,
+    /// The partition that is the farthest behind.
+    pub worst_partition: i32,
+    /// By how many records.
+    pub worst_lag: u64,
 }
 
 /// A block device during about the last second.

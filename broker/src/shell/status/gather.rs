@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::desk::Sheet;
-use super::document::{self, Requests, SlowRequest, StageTimes, Times, Topic, Waiting};
+use super::document::{self, GroupLag, Groups, Requests, SlowRequest, StageTimes, Times, Topic, Waiting};
+use crate::lag::{self, Lag, LagSheet};
 use crate::ledger::{Api, Gauges, Histogram, Second, Slow, Turn};
 
 /// Seconds whose slowest requests are kept.
@@ -11,6 +12,9 @@ pub const SECONDS_KEPT: usize = 60;
 
 /// Topics in one document.
 const TOPICS_MAX: usize = 200;
+
+/// Groups and topics in one document.
+const GROUPS_MAX: usize = 1_000;
 
 /// What is kept of one shard.
 #[derive(Debug, Default)]
@@ -39,6 +43,11 @@ impl ShardBook {
             None => self.since_start = Some((**second).clone()),
         }
         self.last = Some(sheet);
+    }
+
+    /// What it knows of the lag of groups; `None` if nobody had asked when its last second ended.
+    pub fn lag(&self) -> Option<&LagSheet> {
+        self.last.as_ref()?.lag.as_ref()
     }
 
     /// What a document says of its last second.
@@ -97,6 +106,29 @@ pub fn topics<'a>(books: impl Iterator<Item = &'a ShardBook>) -> (Vec<Topic>, us
     let left_out = topics.len().saturating_sub(TOPICS_MAX);
     topics.truncate(TOPICS_MAX);
     (topics, left_out)
+}
+
+/// The lag of groups; not settled until every shard has been asked for the ends of all topics that groups have committed
+/// offsets for, which takes two seconds.
+pub fn groups(books: &[ShardBook]) -> Groups {
+    let sheets = || books.iter().filter_map(ShardBook::lag);
+    let topics = lag::wanted(sheets());
+    let settled = sheets().count() == books.len() && sheets().all(|sheet| topics.is_subset(&sheet.wanted));
+    let mut lags = lag::lags(sheets());
+    let left_out =
+        lags.len().saturating_sub(GROUPS_MAX) + sheets().map(|sheet| sheet.left_out).sum::<usize>();
+    lags.truncate(GROUPS_MAX);
+    let lag = |lag: Lag| GroupLag {
+        group: lag.group.to_string(),
+        state: lag.state.to_owned(),
+        members: lag.members,
+        topic: lag.topic.to_string(),
+        partitions: lag.partitions,
+        lag: lag.records,
+        worst_partition: lag.worst_partition,
+        worst_lag: lag.worst_records,
+    };
+    Groups { settled, lags: lags.into_iter().map(lag).collect(), left_out }
 }
 
 fn requests(second: &Second, with_buckets: bool) -> Vec<Requests> {
@@ -176,6 +208,8 @@ fn share(part_us: u64, length_us: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::ids::ConnectionId;
     use crate::ledger::{Arrival, Ledger, Passage, TopicTraffic, Trace};
@@ -196,7 +230,7 @@ mod tests {
         ledger.end_turn(begun_us + 250_000);
         let ended_us = begun_us + SECOND_US;
         let second_of = ledger.take_second(ended_us, Gauges { connections: 3, ..Gauges::default() });
-        Sheet { second: second_of, topics, cpu_us: (second + 1) * 200_000 }
+        Sheet { second: second_of, topics, lag: None, cpu_us: (second + 1) * 200_000 }
     }
 
     #[test]
@@ -217,6 +251,38 @@ mod tests {
         let newest: Vec<_> =
             book.slow(0, 63 * SECOND_US).map(|slow| (slow.connection, slow.total_us)).collect();
         assert_eq!(newest, [(63, 83), (64, 84)]);
+    }
+
+    #[test]
+    fn lag_is_settled_when_every_shard_was_asked_for_every_topic() {
+        let book = |wanted: &[&str], committed: &[(&str, i64)]| {
+            let mut sheet = sheet(&mut Ledger::new(0), 0, Vec::new());
+            let committed = committed.iter().map(|(topic, offset)| lag::Committed {
+                group: "g".into(),
+                state: "Empty",
+                members: 0,
+                topic: (*topic).into(),
+                offsets: vec![(0, *offset)],
+            });
+            let ends = wanted
+                .iter()
+                .map(|topic| lag::Ends { topic: (*topic).into(), high_watermarks: vec![(0, 10)] });
+            sheet.lag = Some(LagSheet {
+                committed: committed.collect(),
+                left_out: 0,
+                ends: ends.collect(),
+                wanted: Arc::new(wanted.iter().map(|topic| Arc::from(*topic)).collect()),
+            });
+            let mut book = ShardBook::default();
+            book.take(sheet);
+            book
+        };
+        assert!(!groups(&[ShardBook::default()]).settled, "no shard has told");
+        assert!(groups(&[book(&[], &[]), book(&[], &[])]).settled, "there are no groups");
+        let early = groups(&[book(&[], &[("t", 3)]), book(&[], &[])]);
+        assert_eq!((early.settled, early.lags.len()), (false, 0));
+        let told = groups(&[book(&["t"], &[("t", 3)]), book(&["t"], &[])]);
+        assert_eq!((told.settled, told.lags[0].lag, told.lags[0].group.as_str()), (true, 7, "g"));
     }
 
     #[test]

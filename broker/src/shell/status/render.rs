@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
-use super::document::{Requests, Shard, SlowReport, SlowRequest, Status, Topic, Turn};
+use super::document::{GroupLag, Groups, Requests, Shard, SlowReport, SlowRequest, Status, Topic, Turn};
 
 /// The width of a frame of `top`.
 const WIDTH: usize = 80;
+
+/// Groups and topics whose lag a frame shows.
+const GROUPS_SHOWN: usize = 12;
 
 /// Stalls that a frame names.
 const STALLS_SHOWN: usize = 3;
@@ -43,6 +46,7 @@ pub fn top(status: &Status) -> Vec<String> {
     for api in ["produce", "fetch"] {
         lines.extend(stages(status, api));
     }
+    lines.extend(status.groups.iter().flat_map(groups));
     if !status.topics.is_empty() {
         lines.push(String::new());
         lines.push(format!(
@@ -132,6 +136,37 @@ fn stages(status: &Status, api: &str) -> Vec<String> {
         lines.push(row(&format!("{:<5} p99", ""), all().map(|times| times.p99_us.to_string()).collect()));
     }
     lines
+}
+
+/// Who is behind, the farthest first.
+fn groups(groups: &Groups) -> Vec<String> {
+    if groups.lags.is_empty() {
+        return Vec::new();
+    }
+    let head = format!(
+        "{:<22}{:<22}{:<12}{:>6}{:>6}{:>6}{:>6}",
+        "group", "topic", "state", "memb", "parts", "lag", "worst"
+    );
+    let mut lines = vec![String::new(), head];
+    lines.extend(groups.lags.iter().take(GROUPS_SHOWN).map(group));
+    let more = groups.lags.len().saturating_sub(GROUPS_SHOWN) + groups.left_out;
+    if more > 0 {
+        lines.push(format!("and {more} more: --format json"));
+    }
+    lines
+}
+
+fn group(lag: &GroupLag) -> String {
+    format!(
+        "{:<22}{:<22}{:<12}{:>6}{:>6}{:>6}{:>6}",
+        cut(&plain(&lag.group), 21),
+        cut(&plain(&lag.topic), 21),
+        cut(&plain(&lag.state), 11),
+        short(lag.members as f64),
+        short(lag.partitions as f64),
+        short(lag.lag as f64),
+        short(lag.worst_lag as f64)
+    )
 }
 
 fn topic(topic: &Topic) -> String {
@@ -311,6 +346,7 @@ mod tests {
             since_start: Vec::new(),
         };
         Status {
+            form: 1,
             version: "0.1.0".into(),
             pid: 4711,
             uptime_us: 3_725_000_000,
@@ -331,6 +367,20 @@ mod tests {
                 ..Topic::default()
             }],
             topics_left_out: 3,
+            groups: Some(Groups {
+                settled: true,
+                lags: vec![GroupLag {
+                    group: "billing".into(),
+                    state: "PreparingRebalance".into(),
+                    members: 2,
+                    topic: "orders".into(),
+                    partitions: 16,
+                    lag: 81_234,
+                    worst_partition: 3,
+                    worst_lag: 9_120,
+                }],
+                left_out: 0,
+            }),
             stalls: vec![Stall {
                 at_us: 3_700_000_000,
                 name: "shard-0".into(),
@@ -360,6 +410,9 @@ produce, µs       parse   route   block  submit    disk  answer   write   total
 0     mean           12       0      40       8     250      20      15     345
       p50            12       0      40       8     250      20      15     345
       p99           108       0     360      72    2250     180     135    3105
+
+group                 topic                 state         memb parts   lag worst
+billing               orders                PreparingR…      2    16   81k  9.1k
 
 topic                              batches/s        in/s     reads/s       out/s
 orders?[2Jxxxxxxxxxxxxxxxxxxxx…         8.1k        8.7M           0           0

@@ -1,6 +1,6 @@
 //! The status thread: takes the sheets of all shards, and answers one question per connection, one connection at a time.
 //!
-//! A question is a line of at most [`QUESTION_MAX`] bytes, `status` or `slow SECONDS`; the answer is one line of JSON, then
+//! A question is a line of at most [`QUESTION_MAX`] bytes, `status`, `status groups` or `slow SECONDS`; the answer is one line of JSON, then
 //! the connection is closed. Who is slow to ask or to listen is left alone after a moment.
 
 use std::io::{self, Read, Write};
@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::desk::Desk;
-use super::document::{Refusal, Shard, SlowReport, Stall, Status};
-use super::gather::{SECONDS_KEPT, ShardBook, topics};
+use super::document::{FORM, Refusal, Shard, SlowReport, Stall, Status};
+use super::gather::{SECONDS_KEPT, ShardBook, groups, topics};
 use super::machine::DiskWatch;
 use super::socket;
+use crate::lag;
 use crate::shell::clock::Clock;
 use crate::shell::stall::{StallNote, Stalls};
 
@@ -25,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// How often the disk is looked at, microseconds.
 const DISK_US: u64 = 1_000_000;
+
+/// How long shards go on telling of the lag of groups after somebody has asked, microseconds.
+const LAG_US: u64 = 5_000_000;
 
 /// Bytes of a question.
 const QUESTION_MAX: usize = 64;
@@ -86,6 +90,7 @@ pub fn serve(parts: StatusParts) -> Option<StatusSocket> {
         books: parts.desks.iter().map(|_| ShardBook::default()).collect(),
         disk: DiskWatch::new(&parts.data, parts.clock.elapsed_us()),
         disk_us: parts.clock.elapsed_us(),
+        lag_until_us: 0,
         parts,
     };
     let run = move || server.run(&listener);
@@ -103,6 +108,8 @@ struct Server {
     books: Vec<ShardBook>,
     disk: Option<DiskWatch>,
     disk_us: u64,
+    /// Until when shards tell of the lag of groups.
+    lag_until_us: u64,
 }
 
 impl Server {
@@ -131,6 +138,9 @@ impl Server {
             desk.take().into_iter().for_each(|sheet| book.take(sheet));
         }
         let now_us = self.parts.clock.elapsed_us();
+        if now_us < self.lag_until_us {
+            self.want_lag();
+        }
         if let Some(disk) = &mut self.disk
             && now_us.saturating_sub(self.disk_us) >= DISK_US
         {
@@ -139,21 +149,32 @@ impl Server {
         }
     }
 
-    fn converse(&self, mut stream: UnixStream) -> io::Result<()> {
+    fn converse(&mut self, mut stream: UnixStream) -> io::Result<()> {
         let question = read_line(&mut stream)?;
         let mut answer = match question.split_ascii_whitespace().collect::<Vec<_>>()[..] {
-            ["status"] => json(&self.status()),
+            ["status"] => json(&self.status(false)),
+            ["status", "groups"] => {
+                self.lag_until_us = self.parts.clock.elapsed_us() + LAG_US;
+                self.want_lag();
+                json(&self.status(true))
+            }
             ["slow", seconds] => match seconds.parse() {
                 Ok(seconds) if (1..=SECONDS_KEPT as u32).contains(&seconds) => json(&self.slow(seconds)),
                 _ => refuse(&format!("`slow` looks back 1 to {SECONDS_KEPT} seconds")),
             },
-            _ => refuse("ask `status` or `slow SECONDS`"),
+            _ => refuse("ask `status`, `status groups` or `slow SECONDS`"),
         };
         answer.push(b'\n');
         write_all(&mut stream, &answer)
     }
 
-    fn status(&self) -> Status {
+    /// Tells the shards that somebody wants to know of lag, and of which topics the ends are needed.
+    fn want_lag(&self) {
+        let topics = Arc::new(lag::wanted(self.books.iter().filter_map(ShardBook::lag)));
+        self.parts.desks.iter().for_each(|desk| desk.want_lag(self.lag_until_us, &topics));
+    }
+
+    fn status(&self, with_groups: bool) -> Status {
         let shards = self.books.iter().zip(&self.parts.desks).zip(&self.parts.cores).enumerate();
         let shard = |(number, ((book, desk), core)): (usize, ((&ShardBook, &Arc<Desk>), &usize))| {
             let (stalls, longest_stall_us) = desk.turns.stalls();
@@ -168,6 +189,7 @@ impl Server {
         };
         let (topics, topics_left_out) = topics(self.books.iter());
         Status {
+            form: FORM,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_us: self.parts.clock.elapsed_us(),
@@ -177,6 +199,7 @@ impl Server {
             shards: shards.map(shard).collect(),
             topics,
             topics_left_out,
+            groups: with_groups.then(|| groups(&self.books)),
             stalls: self.parts.stalls.notes().into_iter().map(stall).collect(),
         }
     }

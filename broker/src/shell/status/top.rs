@@ -11,7 +11,7 @@ use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::terminal::{self, Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use crossterm::{cursor, execute, queue};
 
-use super::client::{print, status, status_text};
+use super::client::{print, settled_status, settled_status_text, status};
 use super::render;
 use crate::shell::StartError;
 
@@ -21,12 +21,12 @@ const REFRESH: Duration = Duration::from_secs(1);
 /// Shows what the broker of a data directory is at.
 pub fn top(data: &Path, once: bool, json: bool) -> Result<(), StartError> {
     if json {
-        return print(&status_text(data)?);
+        return print(&settled_status_text(data)?);
+    }
+    if once {
+        return print(&(render::top(&settled_status(data)?).join("\n") + "\n"));
     }
     let first = render::top(&status(data)?);
-    if once {
-        return print(&(first.join("\n") + "\n"));
-    }
     if !io::stdout().is_terminal() {
         return Err(StartError("standard output is no terminal: print one frame with --once".to_owned()));
     }
