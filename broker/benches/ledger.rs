@@ -1,13 +1,20 @@
-//! What the ledger costs: the same load on two brokers, one of them started with `--no-ledger`, in turns; and what it
-//! costs to write down one request.
+//! What the ledger costs, shown in two ways that noise cannot drown.
+//!
+//! **By its parts.** What a broker with a ledger does more is bookkeeping and readings of the clock. Both are timed alone,
+//! the bookkeeping with all caches emptied before each turn too, multiplied by how often a request needs them (the broker
+//! itself tells of its turns), and divided by the CPU time of a request.
+//!
+//! **By comparison.** The same load on two brokers, one of them started with `--no-ledger`, in turns of a tenth of a second;
+//! what counts is the CPU time of a request. A machine changes its speed by more than 1 % from second to second, so each
+//! slice is compared with its neighbour alone, in an order drawn by lot, and the answer is a trimmed mean of several hundred
+//! such pairs with its confidence interval.
 //!
 //! ```text
-//! cargo bench -p monedula-broker --bench ledger                       # 20 rounds of half a second each
-//! MONEDULA_LEDGER_ROUNDS=60 cargo bench -p monedula-broker --bench ledger
+//! cargo bench -p monedula-broker --bench ledger
+//! MONEDULA_LEDGER_ROUNDS=400 MONEDULA_LEDGER_PAIRS=pairs.txt cargo bench -p monedula-broker --bench ledger
 //! ```
 //!
-//! A machine changes its speed by more than 1 % from minute to minute, so the brokers take turns, in changing order, and
-//! what counts is the median of the ratios of neighbours. CPU a request is steadier than requests a second.
+//! With a file of pairs, those of earlier calls count too, so a long comparison can be made in pieces.
 
 #![allow(clippy::disallowed_methods, reason = "a load has clocks, threads and files")]
 
@@ -17,6 +24,8 @@ mod support;
 use std::hint::black_box;
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use broker::ids::ConnectionId;
@@ -24,81 +33,206 @@ use broker::ledger::{Api, Arrival, Gauges, Ledger, Passage, Trace};
 use bytes::{BufMut, BytesMut};
 use net::client::RequestEncoder;
 use net::{ErrorCode, Part, Request};
-use support::{Broker, TestDirectory, batch, produce_request, start_command};
+use support::{Broker, Random, TestDirectory, batch, produce_request, start_command};
 
 const CONNECTIONS: i32 = 4;
 const DEPTH: usize = 5;
-const SLICE: Duration = Duration::from_millis(500);
+const SLICE: Duration = Duration::from_millis(100);
 const VALUE_BYTES: usize = 100;
 const PRODUCE_VERSION: i16 = 7;
+
+/// Pairs of slices, unless another number is asked for: some 50 seconds.
+const ROUNDS: usize = 200;
+
+/// Slices before the first that counts.
+const WARM_UP_SLICES: usize = 10;
+
+/// Requests that a turn takes up, when the bookkeeping is timed.
+const REQUESTS_PER_TURN: u64 = 10;
+
+/// Readings of the clock that a turn makes for the ledger, at most: two before steps, one at the end, one for what is
+/// queued and one for what is written.
+const READINGS_PER_TURN: f64 = 5.0;
+
+/// The same for a request: when it is decoded.
+const READINGS_PER_REQUEST: f64 = 1.0;
+
+/// The share at each end of the sorted pairs that does not count: slices in which the core was taken away.
+const TRIMMED: f64 = 0.2;
+
+/// Resamples of the pairs for their confidence interval.
+const RESAMPLES: usize = 4_000;
 
 fn main() {
     // What `cargo test` passes to benches: there is nothing to test here.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    println!("to write down one request: {:.0} ns", nanoseconds_a_request());
     let rounds =
-        std::env::var("MONEDULA_LEDGER_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+        std::env::var("MONEDULA_LEDGER_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
     let test = TestDirectory::new_in(&std::env::current_dir().expect("there is one"), "ledger-bench");
     let mut brokers = ["with", "without"].map(|name| Loaded::start(&test, name));
-    for broker in &mut brokers {
-        broker.slice();
+    for _ in 0..WARM_UP_SLICES {
+        for broker in &mut brokers {
+            broker.slice();
+        }
     }
-    let mut ratios = Vec::new();
-    for round in 0..rounds {
-        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+    let mut random = Random::new(u64::from(std::process::id()));
+    let mut pairs = Vec::new();
+    for _ in 0..rounds {
+        let order = if random.below(2) == 0 { [0, 1] } else { [1, 0] };
         let mut measured = [Slice::default(); 2];
         for place in order {
             measured[place] = brokers[place].slice();
         }
-        let [with, without] = measured;
-        println!(
-            "round {round}: {:.0} requests/s with, {:.0} without; {:.2} and {:.2} µs of CPU a request",
-            with.per_s, without.per_s, with.cpu_us, without.cpu_us
-        );
-        ratios.push((with.per_s / without.per_s, with.cpu_us / without.cpu_us));
+        pairs.push(measured);
     }
-    let throughput = median(ratios.iter().map(|(per_s, _)| *per_s).collect());
-    let cpu = median(ratios.iter().map(|(_, cpu)| *cpu).collect());
+    by_parts(&pairs, turns_per_request(&test.path().join("with")));
+    by_comparison(&pairs);
+}
+
+/// Bookkeeping and clocks, each by itself.
+fn by_parts(pairs: &[[Slice; 2]], turns_per_request: f64) {
+    let cpu_us = median(pairs.iter().map(|[with, _]| with.cpu_us).collect());
+    let (warm_ns, cold_ns) = (bookkeeping_ns(false), bookkeeping_ns(true));
+    let reading_ns = clock_reading_ns();
+    let readings = READINGS_PER_REQUEST + READINGS_PER_TURN * turns_per_request;
+    println!("a request takes {cpu_us:.2} µs of CPU, and {turns_per_request:.3} of a turn");
     println!(
-        "with / without, medians of {rounds} rounds: requests/s {throughput:.4}, CPU a request {cpu:.4}"
+        "bookkeeping of a request: {warm_ns:.0} ns, {cold_ns:.0} ns when every turn finds the caches empty"
+    );
+    println!("readings of the clock: {readings:.2} of {reading_ns:.0} ns");
+    let share = |bookkeeping_ns: f64| (bookkeeping_ns + readings * reading_ns) / cpu_us / 10.0;
+    println!(
+        "by parts: {:.2} % of the CPU of a request, {:.2} % with empty caches",
+        share(warm_ns),
+        share(cold_ns)
     );
 }
 
-/// Of the bookkeeping alone, with everything in the caches.
-fn nanoseconds_a_request() -> f64 {
-    const REQUESTS: u64 = 1_000_000;
-    let mut ledger = Ledger::new(0);
-    let begun = Instant::now();
-    for n in 0..REQUESTS {
-        let at_us = n * 20;
-        if n % 10 == 0 {
-            ledger.begin_turn(at_us, Gauges::default());
-        }
-        ledger.request(200);
-        let arrival =
-            Arrival { api: Some(Api::Produce), bytes: 200, readable_us: at_us, parsed_us: at_us + 3 };
-        let passage = Passage {
-            at_owner_us: at_us + 5,
-            in_block_us: at_us + 40 + n % 7,
-            submitted_us: at_us + 50,
-            durable_us: at_us + 300 + n % 91,
-            found_us: 0,
-        };
-        let trace = black_box(Trace { arrival, passage });
-        ledger.written(ConnectionId(1), &trace, at_us + 410, at_us + 420 + n % 13);
-        if n % 10 == 9 {
-            ledger.end_turn(at_us + 19);
-        }
-        if n % 50_000 == 0 {
-            black_box(ledger.take_second(at_us, Gauges::default()));
-        }
+/// With and without, pair by pair.
+fn by_comparison(pairs: &[[Slice; 2]]) {
+    let mut ratios: Vec<[f64; 2]> = pairs
+        .iter()
+        .map(|[with, without]| [(with.cpu_us / without.cpu_us).ln(), (with.per_s / without.per_s).ln()])
+        .collect();
+    if let Some(path) = std::env::var_os("MONEDULA_LEDGER_PAIRS") {
+        ratios = with_earlier(Path::new(&path), ratios);
     }
-    begun.elapsed().as_nanos() as f64 / REQUESTS as f64
+    let names = ["CPU a request", "requests a second"];
+    for (place, name) in names.into_iter().enumerate() {
+        let logs: Vec<f64> = ratios.iter().map(|ratio| ratio[place]).collect();
+        let (middle, low, high) = trimmed_mean_with_band(&logs);
+        let percent = |log: f64| (log.exp() - 1.0) * 100.0;
+        println!(
+            "by comparison: {name} {:+.2} % with the ledger, 95 % from {:+.2} to {:+.2} %, of {} pairs",
+            percent(middle),
+            percent(low),
+            percent(high),
+            logs.len()
+        );
+    }
 }
 
-/// What half a second of load came to.
+/// Adds pairs to those of a file, and returns all.
+fn with_earlier(path: &Path, ratios: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
+    let mut text = std::fs::read_to_string(path).unwrap_or_default();
+    ratios.iter().for_each(|[cpu, per_s]| text += &format!("{cpu} {per_s}\n"));
+    std::fs::write(path, &text).expect("the file of pairs can be written");
+    let numbers = |line: &str| {
+        let mut words =
+            line.split_whitespace().map(|word| word.parse().expect("the file has two numbers a line"));
+        [words.next().expect("two numbers"), words.next().expect("two numbers")]
+    };
+    text.lines().map(numbers).collect()
+}
+
+/// The mean without the ends, and its confidence interval by resampling.
+fn trimmed_mean_with_band(values: &[f64]) -> (f64, f64, f64) {
+    let mut random = Random::new(7);
+    let mut means: Vec<f64> = (0..RESAMPLES)
+        .map(|_| {
+            let drawn = (0..values.len()).map(|_| values[random.below(values.len() as u64) as usize]);
+            trimmed_mean(drawn.collect())
+        })
+        .collect();
+    means.sort_by(f64::total_cmp);
+    let at = |share: f64| means[((means.len() - 1) as f64 * share) as usize];
+    (trimmed_mean(values.to_vec()), at(0.025), at(0.975))
+}
+
+fn trimmed_mean(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let cut = (values.len() as f64 * TRIMMED) as usize;
+    let kept = &values[cut..values.len() - cut];
+    kept.iter().sum::<f64>() / kept.len() as f64
+}
+
+/// Nanoseconds that a request takes in the ledger, those of its turn and second included. With `cold`, the caches are
+/// emptied before every turn, and the time of that does not count.
+fn bookkeeping_ns(cold: bool) -> f64 {
+    const REQUESTS: u64 = 1_000_000;
+    // Emptying takes a thousand times as long as what is timed.
+    let requests = if cold { REQUESTS / 100 } else { REQUESTS };
+    let mut ledger = Ledger::new(0);
+    let mut ballast = vec![1u8; if cold { 48 << 20 } else { 0 }];
+    let mut spent = Duration::ZERO;
+    for turn in 0..requests / REQUESTS_PER_TURN {
+        for place in (0..ballast.len()).step_by(64) {
+            ballast[place] = ballast[place].wrapping_add(1);
+        }
+        black_box(&mut ballast);
+        let begun = Instant::now();
+        ledger.begin_turn(turn * 200, Gauges::default());
+        for n in turn * REQUESTS_PER_TURN..(turn + 1) * REQUESTS_PER_TURN {
+            one_request(&mut ledger, n);
+        }
+        ledger.end_turn(turn * 200 + 190);
+        if turn % 2_500 == 0 {
+            black_box(ledger.take_second(turn * 200, Gauges::default()));
+        }
+        spent += begun.elapsed();
+    }
+    spent.as_nanos() as f64 / requests as f64
+}
+
+fn one_request(ledger: &mut Ledger, n: u64) {
+    let at_us = n * 20;
+    ledger.request(200);
+    let arrival = Arrival { api: Some(Api::Produce), bytes: 200, readable_us: at_us, parsed_us: at_us + 3 };
+    let passage = Passage {
+        at_owner_us: at_us + 5,
+        in_block_us: at_us + 40 + n % 7,
+        submitted_us: at_us + 50,
+        durable_us: at_us + 300 + n % 91,
+        found_us: 0,
+    };
+    let trace = black_box(Trace { arrival, passage });
+    ledger.written(ConnectionId(1), &trace, at_us + 410, at_us + 420 + n % 13);
+}
+
+fn clock_reading_ns() -> f64 {
+    const READINGS: u32 = 1_000_000;
+    let begun = Instant::now();
+    for _ in 0..READINGS {
+        black_box(begun.elapsed().as_micros());
+    }
+    begun.elapsed().as_nanos() as f64 / f64::from(READINGS)
+}
+
+/// Of all shards during the last second of load, as the broker itself tells.
+fn turns_per_request(data: &Path) -> f64 {
+    let mut stream = UnixStream::connect(data.join("monedula.sock")).expect("a broker listens");
+    stream.write_all(b"status\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    let status: serde_json::Value = serde_json::from_str(&answer).expect("it answers in JSON");
+    let shards = status["shards"].as_array().expect("a list");
+    let sum = |name: &str| shards.iter().filter_map(|shard| shard["second"][name].as_f64()).sum::<f64>();
+    sum("turns_per_s") / sum("requests_per_s").max(1.0)
+}
+
+/// What a slice of load came to.
 #[derive(Clone, Copy, Default)]
 struct Slice {
     per_s: f64,
@@ -112,7 +246,9 @@ struct Loaded {
 
 impl Loaded {
     fn start(test: &TestDirectory, name: &str) -> Loaded {
+        // On one core, with the load on the others if there are any: then a request costs what it costs.
         let mut command = start_command(&test.path().join(name));
+        command.args(["--cores", "0"]);
         if name == "without" {
             command.arg("--no-ledger");
         }
@@ -133,12 +269,24 @@ impl Loaded {
         let answered: u64 = std::thread::scope(|scope| {
             let loads: Vec<_> = (0..)
                 .zip(&self.sockets)
-                .map(|(partition, socket)| scope.spawn(move || load(socket, partition, begun + SLICE)))
+                .map(|(partition, socket)| {
+                    scope.spawn(move || {
+                        keep_off_the_brokers_core();
+                        load(socket, partition, begun + SLICE)
+                    })
+                })
                 .collect();
             loads.into_iter().map(|load| load.join().expect("a load does not panic")).sum()
         });
         let cpu_us = cpu_us(self.broker.pid()) - cpu_before;
         Slice { per_s: answered as f64 / begun.elapsed().as_secs_f64(), cpu_us: cpu_us / answered as f64 }
+    }
+}
+
+fn keep_off_the_brokers_core() {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    if let Some(last) = cores.last().filter(|_| cores.len() > 1) {
+        core_affinity::set_for_current(*last);
     }
 }
 
