@@ -41,7 +41,15 @@ pub fn calibrate(
     let behaviour = Behaviour { partitions: workload.topics.partitions, core, ..Behaviour::default() };
     let broker = NullBroker::start(behaviour)
         .map_err(|error| RunError::Worker(format!("the null broker cannot be started: {error}")))?;
-    let options = Options { floor: None, late_subscription: None, ..options.clone() };
+    let options = Options {
+        floor: None,
+        late_subscription: None,
+        read_afterwards: false,
+        broker_status: None,
+        broker_process: None,
+        ends_with_broker: false,
+        ..options.clone()
+    };
     engine::run(&workload, &broker.bootstrap(), &options, interrupt, observer)
 }
 

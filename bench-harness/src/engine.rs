@@ -14,10 +14,12 @@ pub mod group;
 pub mod link;
 pub mod producer;
 pub mod shared;
+pub mod witness;
 pub mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -32,23 +34,28 @@ use crate::cluster::{Cluster, ClusterError, Layout};
 use crate::correctness::Written;
 use crate::histogram::EncodedHistogram;
 use crate::keys::Keys;
-use crate::outcome::{Floor, INTERVALS_MAX, Interval, Measure, Outcome, Target, Verdict, merge_neighbours};
+use crate::outcome::{
+    CatchUp, Floor, INTERVALS_MAX, Interval, Measure, Outcome, Target, Verdict, merge_neighbours,
+};
 use crate::payload::Pool;
 use crate::random;
 use crate::recorder::Sheet;
 use crate::schedule::Schedule;
 use crate::sizes::Sizes;
-use crate::workload::{ConsumerMode, InvalidWorkload, Workload};
+use crate::workload::{Arrival, ConsumerMode, InvalidWorkload, Workload};
 
 use group::Member;
 use producer::Producer;
 use shared::Shared;
+use witness::Witness;
 use worker::{ConsumerPlan, Plan, Report};
 
 /// How long threads get to start before the first record is due.
 const START_NS: u64 = 300 * MILLISECOND_NS;
 /// How often the leader looks up.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The same while everything is read at the end: what is timed there may take a fraction of a second.
+const LOOK_AT_READING_EVERY: Duration = Duration::from_millis(1);
 /// An order to workers is given so long before it is to be carried out.
 const ORDER_AHEAD_NS: u64 = 100 * MILLISECOND_NS;
 /// An interrupted run waits so long for what is due.
@@ -91,8 +98,16 @@ pub struct Options {
     pub floor: Option<Floor>,
     /// A subscription that begins to read late, and after how many seconds of measurement.
     pub late_subscription: Option<(usize, f64)>,
+    /// Consumers begin when everything has been written and acknowledged, and what they take is measured by itself.
+    pub read_afterwards: bool,
     /// Consumers that get nothing for so long have all that they will get; 10 s without it.
     pub read_patience_ns: Option<u64>,
+    /// The status socket of a Monedula on this machine, which is asked for its own stages.
+    pub broker_status: Option<PathBuf>,
+    /// The broker's process on this machine, for its CPU time; known by itself where there is a status socket.
+    pub broker_process: Option<u32>,
+    /// The run ends early when that process does. Otherwise it goes on, as the broker may come back.
+    pub ends_with_broker: bool,
 }
 
 /// Why a run could not be carried out.
@@ -225,6 +240,8 @@ struct Run {
     interrupted: bool,
     /// Consumers were given up on before they had everything.
     hopeless: Option<String>,
+    witness: Witness,
+    catch_up: Option<CatchUp>,
 }
 
 /// What the workers reported.
@@ -284,6 +301,9 @@ impl Run {
         }
         let (report_to, reports) = mpsc::channel();
         let start_ns = clock::monotonic_ns() + START_NS;
+        if options.read_afterwards {
+            shared.consume_from_ns.iter().for_each(|from_ns| from_ns.store(shared::NEVER_NS, Relaxed));
+        }
         let mut handles = Vec::new();
         let mut blanks = Vec::new();
         for (index, (producers, consumers)) in producers.into_iter().zip(consumers).enumerate() {
@@ -304,6 +324,10 @@ impl Run {
                 run,
                 producers,
                 schedule,
+                records_out_max: match workload.arrival {
+                    Arrival::Closed { records } => Some(((records as f64 * share) as u64).max(1)),
+                    _ => None,
+                },
                 start_ns,
                 payload: pool.starting_at(phase),
                 keys: Keys::new(&workload.keys, random::scatter(index as u64)),
@@ -333,6 +357,8 @@ impl Run {
             measure_until_ns: 0,
             interrupted: false,
             hopeless: None,
+            witness: Witness::new(options.broker_status.clone(), options.broker_process),
+            catch_up: None,
         })
     }
 
@@ -394,11 +420,42 @@ impl Run {
                 self.measure_until_ns = clock::monotonic_ns();
                 self.shared.generate_until_ns.store(self.measure_until_ns, Relaxed);
             }
+            if clock::monotonic_ns() >= self.measure_from_ns {
+                self.witness.begin();
+            }
             self.gather(Phase::Measure, observer)?;
         }
+        self.witness.end();
         observer.phase(Phase::Drain);
         self.wait_for_acknowledgements(interrupt, observer)?;
-        self.wait_for_consumers(interrupt, observer)
+        match self.options.read_afterwards {
+            true => self.read_everything(interrupt, observer),
+            false => self.wait_for_consumers(interrupt, observer, LOOK_EVERY),
+        }
+    }
+
+    /// Lets consumers begin, now that everything has been written, and measures how long they take.
+    fn read_everything(
+        &mut self,
+        interrupt: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<(), RunError> {
+        let cpu_before = self.witness.cpu_so_far();
+        let begun_ns = clock::monotonic_ns();
+        for from_ns in &self.shared.consume_from_ns {
+            from_ns.store(begun_ns, Relaxed);
+        }
+        self.wait_for_consumers(interrupt, observer, LOOK_AT_READING_EVERY)?;
+        let seconds = (clock::monotonic_ns() - begun_ns) as f64 / 1e9;
+        let cpu = self.witness.cpu_so_far();
+        // Records and bytes are known when the workers have handed in their last sheets.
+        self.catch_up = Some(CatchUp {
+            records: 0,
+            bytes: 0,
+            seconds,
+            broker_cpu_seconds: cpu.zip(cpu_before).map(|(now, then)| now - then),
+        });
+        Ok(())
     }
 
     /// Whether all members of all groups read, and have caught up with the warm-up.
@@ -428,6 +485,10 @@ impl Run {
 
     /// Whether every record has failed for so long that no other will do better.
     fn is_hopeless(&mut self) -> bool {
+        if self.options.ends_with_broker && self.witness.is_gone() {
+            self.hopeless.get_or_insert_with(|| "the broker's process ended during the run".to_owned());
+            return true;
+        }
         let failed = self.shared.failed.load(Relaxed);
         let hopeless = failed > 0
             && self.shared.acked.load(Relaxed) == 0
@@ -447,7 +508,7 @@ impl Run {
         let mut until_ns = self.measure_until_ns + deadline_ns + SECOND_NS;
         while (self.shared.quiet_workers.load(Relaxed) as usize) < self.workers.len() {
             let now_ns = clock::monotonic_ns();
-            if interrupt.load(Relaxed) {
+            if interrupt.load(Relaxed) || self.is_hopeless() {
                 self.interrupted = true;
             }
             if self.interrupted {
@@ -465,6 +526,7 @@ impl Run {
         &mut self,
         interrupt: &AtomicBool,
         observer: &mut dyn Observer,
+        look_every: Duration,
     ) -> Result<(), RunError> {
         let mut last = 0;
         let mut since_ns = clock::monotonic_ns();
@@ -487,13 +549,21 @@ impl Run {
             if now_ns > since_ns + patience_ns {
                 return Ok(());
             }
-            self.gather(Phase::Drain, observer)?;
+            self.gather_within(look_every, Phase::Drain, observer)?;
         }
     }
 
     /// Takes the reports that come within a moment.
     fn gather(&mut self, phase: Phase, observer: &mut dyn Observer) -> Result<(), RunError> {
-        let mut wait = LOOK_EVERY;
+        self.gather_within(LOOK_EVERY, phase, observer)
+    }
+
+    fn gather_within(
+        &mut self,
+        mut wait: Duration,
+        phase: Phase,
+        observer: &mut dyn Observer,
+    ) -> Result<(), RunError> {
         loop {
             match self.reports.recv_timeout(wait) {
                 Ok(report) => self.take_report(report, phase, observer)?,
@@ -568,8 +638,12 @@ impl Run {
         Ok(std::mem::take(&mut self.gathered.done))
     }
 
-    fn outcome(self, target: Target, written: &[(u32, usize, Written)]) -> Outcome {
+    fn outcome(mut self, target: Target, written: &[(u32, usize, Written)]) -> Outcome {
         let workers = self.blanks.len();
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.records = self.gathered.totals.flow.received_records;
+            catch_up.bytes = self.gathered.totals.flow.received_bytes;
+        }
         let mut counts = self.gathered.totals.counts.clone();
         let missing = self.missing(written);
         match self.interrupted {
@@ -596,6 +670,9 @@ impl Run {
             requests: self.gathered.totals.requests.clone(),
             floor: self.options.floor.clone(),
             generator_cpu_seconds: self.gathered.cpu_ns as f64 / 1e9,
+            broker_cpu_seconds: self.witness.cpu_seconds,
+            broker_stages: self.witness.stages,
+            catch_up: self.catch_up,
             workers,
             cores: self.options.cores.clone(),
             workload: Arc::unwrap_or_clone(self.workload),
@@ -725,7 +802,7 @@ fn assign(
                 subscription,
                 partitions,
                 member,
-                measured: !late || rules.subscriptions == 1,
+                measured: (!late || rules.subscriptions == 1) && !options.read_afterwards,
             };
             plans[(subscription * each + index) % workers].push(plan);
         }

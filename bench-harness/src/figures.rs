@@ -7,13 +7,17 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::{Environment, Sample};
-use crate::outcome::{Measure, Outcome, Verdict};
+use crate::outcome::{Measure, Outcome, StagesRead, Verdict};
 use crate::plot::units;
 use crate::results::{Preset, Results, Run, slug};
+use crate::stages::{BrokerStages, Spread};
 use crate::statistics::{Band, Bootstrap, Reading, Rounds, SAMPLES_BEYOND_MIN, Samples, TABLE_QUANTILES};
 
 /// The percentiles whose ratios are shown.
 pub const RATIO_QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 0.9999];
+
+/// The percentiles of the broker's own stages.
+pub const STAGE_QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 
 /// One figure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,9 +171,37 @@ fn add_side(figures: &mut Figures, id: &str, side: &Side<'_>) {
         }
     }
     add_bands(figures, id, side);
+    add_stages(figures, id, side);
     for (name, figure) in flow(side) {
         figures.insert(format!("{id}/{name}"), figure);
     }
+}
+
+/// The broker's own stages: `broker/produce/disk/mean`; `total` is the whole.
+fn add_stages(figures: &mut Figures, id: &str, side: &Side<'_>) {
+    let Some(stages) = side.merged.broker_stages.as_ref().and_then(StagesRead::stages) else { return };
+    for (api, stage, spread) in broker_rows(stages) {
+        let id = format!("{id}/broker/{api}/{stage}");
+        let time = |us: f64| number(us * 1e3, units::latency(us * 1e3));
+        figures.insert(format!("{id}/requests"), number(spread.count as f64, units::count(spread.count)));
+        figures.insert(format!("{id}/mean"), time(spread.mean_us()));
+        for quantile in STAGE_QUANTILES {
+            figures.insert(
+                format!("{id}/{}", units::percentile(quantile)),
+                time(spread.quantile_us(quantile) as f64),
+            );
+        }
+    }
+}
+
+/// The lines of a table of the broker's stages: API, stage, times. An API without requests has none.
+pub fn broker_rows(stages: &BrokerStages) -> Vec<(&str, &str, &Spread)> {
+    let mut rows = Vec::new();
+    for api in stages.apis.iter().filter(|api| api.total.count > 0) {
+        rows.extend(api.stages.iter().map(|(name, spread)| (api.api.as_str(), name.as_str(), spread)));
+        rows.push((api.api.as_str(), "total", &api.total));
+    }
+    rows
 }
 
 /// Records acknowledged each second, from the first to the last acknowledgement of the measurement. A broker that cannot keep
@@ -223,6 +255,18 @@ fn flow(side: &Side<'_>) -> Vec<(&'static str, Figure)> {
             out.push(("acked-per-core-second", per_second(acked / cores)));
             let micros = cores * 1e6 / acked;
             out.push(("broker-cpu-us-per-record", number(micros, units::ratio(micros))));
+        }
+        if outcome.requests.produce > 0 {
+            let micros = cores * 1e6 * seconds / outcome.requests.produce as f64;
+            out.push(("broker-cpu-us-per-request", number(micros, units::ratio(micros))));
+        }
+    }
+    if let Some(read) = &outcome.catch_up {
+        let rate = read.bytes as f64 / read.seconds.max(f64::MIN_POSITIVE);
+        out.push(("catch-up-bytes-per-second", number(rate, units::throughput(rate))));
+        if let Some(cpu) = read.broker_cpu_seconds.filter(|_| read.bytes > 0) {
+            let per_gigabyte = cpu * 1e9 / read.bytes as f64;
+            out.push(("catch-up-cpu-seconds-per-gb", number(per_gigabyte, units::ratio(per_gigabyte))));
         }
     }
     out
@@ -365,6 +409,18 @@ mod tests {
         let merged = Samples::all(&side.merged.histograms[&Measure::Produce]).at(0.99);
         assert_eq!(p99.value, merged.value_ns().map(|value| value as f64));
         assert_eq!(figures["durable/1-partition/200-s/monedula/produce/p99.99"].text, "too few (0 beyond)");
+    }
+
+    #[test]
+    fn the_brokers_stages_are_figures_and_their_means_sum_to_the_total() {
+        let figures = figures(&synthetic::comparison()).unwrap();
+        let mean = |stage: &str| {
+            figures[&format!("durable/1-partition/200-s/monedula/broker/produce/{stage}/mean")].value.unwrap()
+        };
+        assert_eq!(mean("parse") + mean("disk"), mean("total"));
+        // Two rounds of 200 requests.
+        assert_eq!(figures["durable/1-partition/200-s/monedula/broker/produce/disk/requests"].text, "400");
+        assert!(figures.keys().all(|name| !name.contains("kafka/broker/")));
     }
 
     #[test]

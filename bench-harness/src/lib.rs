@@ -10,6 +10,7 @@
 // What was asked, and what one run measured.
 pub mod workload;
 pub mod histogram;
+pub mod stages;
 pub mod outcome;
 
 // What a load is made of: pure, but for the clock.
@@ -25,7 +26,9 @@ pub mod batch;
 pub mod recorder;
 pub mod correctness;
 
-// The load itself.
+// The load itself, and what is read of the machine and the broker meanwhile.
+pub mod environment;
+pub mod status_socket;
 pub mod waiter;
 pub mod null_broker;
 pub mod cluster;
@@ -37,7 +40,6 @@ pub mod progress;
 pub mod scenario;
 
 // What is said of outcomes, and how it is shown and kept.
-pub mod environment;
 pub mod statistics;
 pub mod files;
 pub mod plot;

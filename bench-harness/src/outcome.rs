@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::histogram::{self, EncodedHistogram, duration};
+use crate::stages::BrokerStages;
 use crate::workload::Workload;
 
 /// The most intervals of an outcome. Before there are more, neighbours are merged and intervals are twice as long.
@@ -15,6 +16,9 @@ pub const INTERVALS_MAX: usize = 7200;
 pub const LAG_ALLOWED_NS: u64 = 100_000;
 /// A generator lag up to this share of the response is not held against a run either.
 pub const LAG_ALLOWED_SHARE: f64 = 0.05;
+
+/// A generator in a closed loop that is busy for more than this share of the time may have been the limit.
+pub const CLOSED_LOOP_BUSY_MAX: f64 = 0.95;
 
 /// What one run measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,10 +51,71 @@ pub struct Outcome {
     pub floor: Option<Floor>,
     /// CPU time of the generator in the measured seconds, all its threads.
     pub generator_cpu_seconds: f64,
+    /// CPU time of the broker's process in the measured seconds, where it is known which that is and it is on this machine.
+    #[serde(default)]
+    pub broker_cpu_seconds: Option<f64>,
+    /// What the broker said of its own time, where it was to be asked.
+    #[serde(default)]
+    pub broker_stages: Option<StagesRead>,
+    /// How everything was read once it had been written, where that was asked for.
+    #[serde(default)]
+    pub catch_up: Option<CatchUp>,
     /// Worker threads of the generator.
     pub workers: usize,
     /// The cores they were pinned to; empty if they were not.
     pub cores: Vec<usize>,
+}
+
+/// What came of asking the broker for its stages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StagesRead {
+    /// They were read.
+    Read(BrokerStages),
+    /// They were not; why, as a sentence.
+    NotRead(String),
+}
+
+impl StagesRead {
+    /// The stages, if they were read.
+    pub fn stages(&self) -> Option<&BrokerStages> {
+        match self {
+            Self::Read(stages) => Some(stages),
+            Self::NotRead(_) => None,
+        }
+    }
+
+    /// Adds a repetition. What could not be read in one of them is missing in both.
+    fn absorb(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (Self::Read(stages), Self::Read(more)) => stages.add(&more),
+            (Self::Read(_), not_read) => *self = not_read,
+            (Self::NotRead(_), _) => {}
+        }
+    }
+}
+
+/// Reading from the first record to the last after all had been written: nothing was produced meanwhile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CatchUp {
+    /// Records that consumers got, of all subscriptions.
+    pub records: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+    /// Seconds from the first fetch until the last record was looked at.
+    pub seconds: f64,
+    /// CPU time of the broker meanwhile, if it can be told.
+    pub broker_cpu_seconds: Option<f64>,
+}
+
+impl CatchUp {
+    /// Adds a repetition.
+    fn absorb(&mut self, other: &Self) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.seconds += other.seconds;
+        self.broker_cpu_seconds = self.broker_cpu_seconds.zip(other.broker_cpu_seconds).map(|(a, b)| a + b);
+    }
 }
 
 /// Where a load went.
@@ -424,6 +489,21 @@ impl Outcome {
         self.requests.add(&other.requests);
         self.measured_seconds += other.measured_seconds;
         self.generator_cpu_seconds += other.generator_cpu_seconds;
+        self.broker_cpu_seconds = self.broker_cpu_seconds.zip(other.broker_cpu_seconds).map(|(a, b)| a + b);
+        self.broker_stages = match (self.broker_stages.take(), other.broker_stages) {
+            (Some(mut stages), Some(more)) => {
+                stages.absorb(more);
+                Some(stages)
+            }
+            _ => None,
+        };
+        self.catch_up = match (self.catch_up.take(), other.catch_up) {
+            (Some(mut catch_up), Some(more)) => {
+                catch_up.absorb(&more);
+                Some(catch_up)
+            }
+            _ => None,
+        };
         self.interrupted |= other.interrupted;
     }
 
@@ -433,7 +513,9 @@ impl Outcome {
         let lag = self.percentile(Measure::GeneratorLag, 99.9).unwrap_or(0);
         let response = self.percentile(Measure::Produce, 99.9).unwrap_or(0);
         let allowed = LAG_ALLOWED_NS.max((response as f64 * LAG_ALLOWED_SHARE) as u64);
-        if lag > allowed {
+        if let Some(reason) = self.closed_loop_bound() {
+            reasons.push(reason);
+        } else if lag > allowed && !self.workload.arrival.is_closed() {
             reasons.push(format!(
                 "client bound: the generator was {} late at p99.9, more than {} (100 µs or 5 % of the response's p99.9); \
                  give it a core of its own, more --workers, or a lower --rate",
@@ -468,6 +550,19 @@ impl Outcome {
             reasons.push("no record was acknowledged".to_owned());
         }
         reasons
+    }
+
+    /// A closed loop has no intended times to be late for; there the generator was the limit if it was always busy.
+    fn closed_loop_bound(&self) -> Option<String> {
+        let share =
+            self.generator_cpu_seconds / (self.measured_seconds * self.workers as f64).max(f64::MIN_POSITIVE);
+        (self.workload.arrival.is_closed() && share > CLOSED_LOOP_BUSY_MAX).then(|| {
+            format!(
+                "client bound: a closed loop kept the generator busy {:.0} % of the time, so it and not the broker may have \
+                 set the throughput; give it more --workers and cores",
+                share * 100.0
+            )
+        })
     }
 }
 
@@ -504,6 +599,9 @@ mod tests {
             requests: Requests::default(),
             floor: None,
             generator_cpu_seconds: 0.5,
+            broker_cpu_seconds: None,
+            broker_stages: None,
+            catch_up: None,
             workers: 1,
             cores: vec![],
         }
@@ -552,6 +650,18 @@ mod tests {
         // 5 % of 10 ms are 500 µs.
         outcome.histograms.insert(Measure::Produce, lag(10_000_000));
         assert_eq!(outcome.reasons_against(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_closed_loop_is_judged_by_how_busy_the_generator_was() {
+        let mut outcome = outcome(&[1_000_000; 1000]);
+        outcome.workload.arrival = crate::workload::Arrival::Closed { records: 10 };
+        let mut lag = histogram::new();
+        lag.record_n(5_000_000, 1000).unwrap();
+        outcome.histograms.insert(Measure::GeneratorLag, lag);
+        assert_eq!(outcome.reasons_against(), Vec::<String>::new());
+        outcome.generator_cpu_seconds = 0.99;
+        assert!(outcome.reasons_against()[0].contains("busy 99 % of the time"));
     }
 
     #[test]

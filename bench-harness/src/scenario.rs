@@ -18,6 +18,9 @@ pub const CALIBRATION_S: f64 = 2.0;
 /// A subscription that began late has caught up when its end-to-end latency would be below this.
 pub const CAUGHT_UP_S: f64 = 1.0;
 
+/// How finely a drain is watched, at least: a short backlog is read in a second or two.
+pub const DRAIN_INTERVAL_S: f64 = 0.2;
+
 /// One run of a series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
@@ -174,6 +177,7 @@ pub fn summary_head() -> String {
 pub fn drain_workload(base: &Workload) -> Workload {
     let mut workload = base.clone();
     workload.consumers.subscriptions = 2;
+    workload.interval_s = workload.interval_s.min(DRAIN_INTERVAL_S);
     workload
 }
 

@@ -28,6 +28,7 @@ enum Kind {
     Poisson,
     Bursty { on_ns: f64, off_ns: f64 },
     Trace { gaps_ns: Vec<f64> },
+    Closed,
 }
 
 impl Schedule {
@@ -48,6 +49,7 @@ impl Schedule {
                 let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
                 Kind::Trace { gaps_ns: gaps.iter().map(|gap| gap / mean * gap_ns).collect() }
             }
+            Arrival::Closed { .. } => Kind::Closed,
         };
         Self { kind, random, gap_ns, index: 0, elapsed_ns: 0.0, phase_ns: phase * gap_ns }
     }
@@ -68,6 +70,8 @@ impl Schedule {
                 let bursts = (self.elapsed_ns / on_ns).floor();
                 (self.elapsed_ns + bursts * off_ns) as u64
             }
+            // At once, whenever it is asked: how many may be on their way is the worker's to know.
+            Kind::Closed => 0,
             Kind::Trace { gaps_ns } => {
                 self.elapsed_ns += gaps_ns[(index % gaps_ns.len() as u64) as usize];
                 self.elapsed_ns as u64

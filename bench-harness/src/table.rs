@@ -5,8 +5,9 @@ use std::fmt::Write;
 use hdrhistogram::Histogram;
 
 pub use crate::histogram::duration;
-use crate::outcome::{Outcome, Verdict};
-use crate::workload::Workload;
+use crate::outcome::{Outcome, StagesRead, Verdict};
+use crate::stages::Spread;
+use crate::workload::{Arrival, Workload};
 
 /// The percentiles that a table shows.
 const PERCENTILES: [(&str, f64); 7] = [
@@ -34,11 +35,14 @@ pub fn table(outcome: &Outcome) -> String {
 fn write_table(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let (workload, counts, seconds) =
         (&outcome.workload, &outcome.counts, outcome.measured_seconds.max(1e-9));
+    let load = match workload.arrival {
+        Arrival::Closed { records } => format!("a closed loop of {records} records"),
+        _ => format!("{} records/s", workload.rate),
+    };
     writeln!(
         text,
-        "{}: {} records/s of {:.0} B for {:.1} s, {} producers, {} partitions, acks {:?}, batching {}, seed {}",
+        "{}: {load} of {:.0} B for {:.1} s, {} producers, {} partitions, acks {:?}, batching {}, seed {}",
         workload.name,
-        workload.rate,
         workload.record_bytes.mean_bytes(),
         seconds,
         workload.producers,
@@ -118,6 +122,7 @@ fn write_table(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         outcome.workers,
         outcome.generator_cpu_seconds / seconds,
     )?;
+    write_broker(text, outcome)?;
     match &outcome.verdict {
         Verdict::Valid => writeln!(text, "\nVALID"),
         Verdict::Invalid { reasons } => {
@@ -167,9 +172,88 @@ fn write_row(text: &mut String, name: &str, histogram: &Histogram<u64>) -> std::
     writeln!(text)
 }
 
+/// What is known of the broker's side: its CPU time, how it was read to the end, and its own stages.
+fn write_broker(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let seconds = outcome.measured_seconds.max(1e-9);
+    if let Some(cpu) = outcome.broker_cpu_seconds {
+        let acked: u64 = outcome.intervals.iter().map(|interval| interval.flow.acked_records).sum();
+        writeln!(
+            text,
+            "broker   {cpu:>12.2} s of CPU: {:.2} cores, {:.2} µs per acknowledged record, {:.1} µs per produce request",
+            cpu / seconds,
+            cpu * 1e6 / acked.max(1) as f64,
+            cpu * 1e6 / outcome.requests.produce.max(1) as f64,
+        )?;
+    }
+    if let Some(read) = &outcome.catch_up {
+        let gigabytes = read.bytes as f64 / 1e9;
+        write!(
+            text,
+            "catch-up {:>12} records, {gigabytes:.3} GB of values in {:.3} s: {:.2} GB/s",
+            read.records,
+            read.seconds,
+            gigabytes / read.seconds.max(1e-9)
+        )?;
+        match read.broker_cpu_seconds.filter(|_| read.bytes > 0) {
+            Some(cpu) => writeln!(text, ", {:.3} s of the broker's CPU per GB", cpu / gigabytes)?,
+            None => writeln!(text)?,
+        }
+    }
+    match &outcome.broker_stages {
+        None => Ok(()),
+        Some(StagesRead::NotRead(why)) => writeln!(text, "\nbroker's own stages: not read, because {why}"),
+        Some(StagesRead::Read(stages)) => {
+            writeln!(
+                text,
+                "\nbroker's own stages over {:.1} s, µs (monedula {})",
+                stages.seconds, stages.version
+            )?;
+            let head = ["requests", "mean", "p50", "p99", "p99.9"].map(|name| format!("{name:>COLUMN$}"));
+            writeln!(text, "{:<16}{}", "", head.concat())?;
+            for api in stages.apis.iter().filter(|api| api.total.count > 0) {
+                let rows = api.stages.iter().map(|(name, spread)| (format!("  {name}"), spread));
+                for (name, spread) in [(api.api.clone(), &api.total)].into_iter().chain(rows) {
+                    write_spread(text, &name, spread)?;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn write_spread(text: &mut String, name: &str, spread: &Spread) -> std::fmt::Result {
+    let quantiles =
+        [0.5, 0.99, 0.999].map(|quantile| format!("{:>COLUMN$}", spread.quantile_us(quantile))).concat();
+    writeln!(text, "{name:<16}{:>COLUMN$}{:>COLUMN$.1}{quantiles}", spread.count, spread.mean_us())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::CatchUp;
+    use crate::results::synthetic::{Shape, outcome, stages};
+
+    #[test]
+    fn the_brokers_own_stages_stand_below_ours() {
+        let shape = Shape { median_ns: 1e6, sigma: 0.1, stall_ns: 0, seconds: 2, rate: 100, seed: 1 };
+        let mut outcome = outcome(shape);
+        assert!(!table(&outcome).contains("broker"));
+        outcome.broker_cpu_seconds = Some(0.5);
+        outcome.catch_up =
+            Some(CatchUp { records: 10, bytes: 2_000_000_000, seconds: 1.0, broker_cpu_seconds: Some(3.0) });
+        outcome.broker_stages = Some(StagesRead::Read(stages(100)));
+        let said = table(&outcome);
+        assert!(said.contains("0.25 cores, 2500.00 µs per acknowledged record"), "{said}");
+        assert!(said.contains("2.00 GB/s, 1.500 s of the broker's CPU per GB"), "{said}");
+        let rows = "\
+produce                 100      400.0        400        400        400
+  parse                 100      100.0        100        100        100
+  disk                  100      300.0        300        300        300
+";
+        assert!(said.contains(rows), "{said}");
+        outcome.broker_stages = Some(StagesRead::NotRead("it is gone".to_owned()));
+        assert!(table(&outcome).contains("not read, because it is gone"));
+    }
 
     #[test]
     fn a_percentile_of_few_samples_is_not_shown() {

@@ -216,6 +216,20 @@ pub enum Arrival {
         /// Distances, in any unit.
         gaps: Vec<f64>,
     },
+    /// No schedule: so many records are on their way, all producers together, and the next one is due the moment that an
+    /// earlier one is answered. It finds what a broker does at most; its latencies are those of a load that waits for the
+    /// broker, and the rate that is asked for does not count.
+    Closed {
+        /// Records on their way.
+        records: u64,
+    },
+}
+
+impl Arrival {
+    /// Whether the load waits for the broker.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
 }
 
 /// How long values are. No value is shorter than [`RECORD_BYTES_MIN`] or longer than [`RECORD_BYTES_MAX`].
@@ -555,6 +569,10 @@ impl Workload {
                 "arrival.gaps must be numbers of which none is negative and one is above 0".to_owned(),
             ),
             (
+                !matches!(self.arrival, Arrival::Closed { records: 0 }),
+                "arrival.records must be at least 1: the records on their way".to_owned(),
+            ),
+            (
                 !(self.idempotence && self.acks != Acks::All),
                 "idempotence needs acks all, as with every Kafka client".to_owned(),
             ),
@@ -611,6 +629,7 @@ mod tests {
         assert!(refused(|w| w.rate = 0.0).contains("rate must be above 0"));
         assert!(refused(|w| (w.idempotence, w.acks) = (true, Acks::Leader)).contains("acks all"));
         assert!(refused(|w| w.arrival = Arrival::Trace { gaps: vec![] }).contains("gaps"));
+        assert!(refused(|w| w.arrival = Arrival::Closed { records: 0 }).contains("arrival.records"));
         assert!(refused(|w| w.topics.count = 0).contains("topics.count"));
     }
 

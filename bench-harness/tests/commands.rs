@@ -4,6 +4,8 @@
 
 use std::process::{Command, Output};
 
+use bench::null_broker::{Behaviour, NullBroker};
+
 fn bench(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monedula-bench"));
     command.args(arguments);
@@ -49,4 +51,17 @@ fn what_is_no_bundle_is_refused() {
     let said = refused(&mut bench(&["verify", nonsense.to_str().unwrap()]));
     std::fs::remove_file(&nonsense).unwrap();
     assert!(said.contains("not a bundle"), "{said}");
+}
+
+#[test]
+fn a_status_socket_without_a_broker_is_told_and_the_load_goes_on() {
+    let broker = NullBroker::start(Behaviour::default()).unwrap();
+    let output = bench(&["run", "--bootstrap", &broker.bootstrap(), "--seconds", "0.5", "--warm-up", "0.1"])
+        .args(["--rate", "100", "--no-calibration", "--broker-status", "/nowhere/monedula.sock"])
+        .output()
+        .unwrap();
+    let (said, table) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert!(said.contains("no Monedula listens at /nowhere/monedula.sock"), "{said}");
+    assert!(said.contains("goes on without"), "{said}");
+    assert!(table.contains("acked "), "{table}");
 }

@@ -2,12 +2,14 @@
 
 #![allow(clippy::disallowed_methods, reason = "these tests wait for what they caused")]
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use bench::engine::{self, Options, RunError, Unwatched};
 use bench::null_broker::{Behaviour, Fault, NullBroker};
-use bench::outcome::{Measure, Outcome};
+use bench::outcome::{Measure, Outcome, StagesRead};
 use bench::workload::{
     Acks, Arrival, Batching, Codec, ConsumerMode, Keys, QueuePolicy, SizeDistribution, Workload,
 };
@@ -276,4 +278,83 @@ fn nobody_there_is_said_clearly() {
     );
     let Err(RunError::Cluster(error)) = result else { panic!("the topic has one partition") };
     assert!(error.0.contains("--create recreate"), "{error}");
+}
+
+#[test]
+fn a_closed_loop_has_as_many_records_on_their_way_as_it_may() {
+    let mut workload = workload(1_000_000.0, 1.0);
+    workload.arrival = Arrival::Closed { records: 10 };
+    workload.producers = 10;
+    workload.batching = Batching::none();
+    let outcome = run(&workload, Behaviour { delays: vec![(1, 20_000_000)], ..Behaviour::default() });
+    check_sums(&outcome);
+    assert!(outcome.verdict.is_valid(), "{:?}", outcome.verdict);
+    let acked = outcome.counts.acked;
+    // Ten every 20 ms at most; on a machine that is busy fewer.
+    assert!((50..=520).contains(&acked), "{acked}");
+    assert!(outcome.histograms[&Measure::Produce].min() >= 19_900_000, "none was answered sooner");
+}
+
+#[test]
+fn what_was_written_is_read_afterwards() {
+    let options = Options { read_afterwards: true, ..Options::default() };
+    let mut workload = workload(4_000.0, 0.5);
+    workload.topics.partitions = 3;
+    let outcome = run_with(&workload, Behaviour::default(), &options);
+    check_sums(&outcome);
+    let read = outcome.catch_up.expect("it was measured");
+    assert_eq!((read.records, read.bytes, outcome.counts.lost), (2_000, 200_000, 0));
+    assert!(read.seconds > 0.0);
+    assert!(
+        !outcome.histograms.contains_key(&Measure::EndToEnd),
+        "what waited for its reader has no latency"
+    );
+}
+
+/// What a run has of a broker whose status socket gives these answers.
+fn run_beside(name: &str, answers: Vec<String>) -> StagesRead {
+    let path = std::env::temp_dir().join(format!("monedula-bench-{name}-{}.sock", std::process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    let options = Options { broker_status: Some(path.clone()), ..Options::default() };
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut question = String::new();
+                BufReader::new(&stream).read_line(&mut question).unwrap();
+                assert_eq!(question, "status\n");
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        run_with(&workload(1_000.0, 0.5), Behaviour::default(), &options)
+    });
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(outcome.counts.acked, 500, "whatever the broker says of itself, the load goes on");
+    outcome.broker_stages.expect("it was asked for")
+}
+
+#[test]
+fn a_broker_is_asked_for_its_own_stages() {
+    let answer = |requests: u64, pid: u32| {
+        let times =
+            format!("\"count\": {requests}, \"sum_us\": {}, \"buckets\": [[70, {requests}]]", 70 * requests);
+        format!(
+            "{{\"form\": 1, \"version\": \"1.2\", \"pid\": {pid}, \"ledger\": true, \"shards\": [{{\"second\": null, \
+             \"since_start\": [{{\"api\": \"produce\", \"total\": {{{times}}}, \"stages\": [{{\"stage\": \"disk\", {times}}}]}}]}}]}}"
+        )
+    };
+    let process = std::process::id();
+    let read = run_beside("stages", vec![answer(100, process), answer(600, process)]);
+    let produce = &read.stages().expect("they were read").apis[0];
+    assert_eq!((produce.total.count, produce.total.mean_us()), (500, 70.0));
+
+    let StagesRead::NotRead(why) = run_beside("restart", vec![answer(100, process), answer(1, 1)]) else {
+        panic!("another process has begun to count anew");
+    };
+    assert!(why.contains("started anew"), "{why}");
+    let foreign = "{\"form\": 7, \"version\": \"9.0\"}".to_owned();
+    let StagesRead::NotRead(why) = run_beside("foreign", vec![foreign.clone(), foreign]) else {
+        panic!("nobody knows this form");
+    };
+    assert!(why.contains("another version") && why.contains("9.0"), "{why}");
 }

@@ -39,6 +39,10 @@ pub fn run(arguments: &CompareArguments) -> Outcome {
             workers: arguments.workers,
             cores: destination.generator.0.clone(),
             busy: arguments.busy,
+            read_afterwards: destination.read_afterwards,
+            broker_status: destination.broker_status.clone(),
+            broker_process: Some(destination.broker_process),
+            ends_with_broker: true,
             ..Options::default()
         };
         let floor = match destination.with_floor {
@@ -76,7 +80,7 @@ pub fn run(arguments: &CompareArguments) -> Outcome {
 
 /// Floors by what decides them. A broker's figures and those of the others stand beside the same floor.
 #[derive(Default)]
-struct Floors(BTreeMap<(i32, u64), Floor>);
+struct Floors(BTreeMap<(i32, u64, String), Floor>);
 
 impl Floors {
     /// The floor at the workload's rate and partitions, measured once.
@@ -87,7 +91,8 @@ impl Floors {
         core: Option<usize>,
         interrupt: &AtomicBool,
     ) -> Result<Floor, String> {
-        let key = (workload.topics.partitions, workload.rate as u64);
+        let arrival = format!("{:?}", workload.arrival);
+        let key = (workload.topics.partitions, workload.rate as u64, arrival);
         if let Some(floor) = self.0.get(&key) {
             return Ok(floor.clone());
         }

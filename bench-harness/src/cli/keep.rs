@@ -48,7 +48,7 @@ impl KeepArguments {
                 broker: self.broker_name.clone(),
                 round: *round,
                 probe: false,
-                broker_cpu_seconds: None,
+                broker_cpu_seconds: outcome.broker_cpu_seconds,
                 outcome,
             }
         });

@@ -29,7 +29,8 @@ pub struct LoadOptions {
     /// Go on warming up until the p99 stays within 10 %, at most so many seconds (a JVM wants 60, big disks 1800)
     #[arg(long, value_name = "MAX_S")]
     until_stable: Option<f64>,
-    /// When records are due: `uniform`, `poisson`, or `bursty:ON_MS:OFF_MS`
+    /// When records are due: `uniform`, `poisson`, `bursty:ON_MS:OFF_MS`, or `closed:RECORDS` for as fast as the broker
+    /// answers with so many records on their way
     #[arg(long, value_parser = arrival)]
     arrival: Option<Arrival>,
     /// Bytes of a value: `100`, `uniform:MIN:MAX`, or `lognormal:MEDIAN:SIGMA:MAX`
@@ -83,6 +84,9 @@ pub struct LoadOptions {
     /// Bytes that fill a batch
     #[arg(long, value_name = "BYTES")]
     batch_bytes: Option<usize>,
+    /// Records that fill a batch
+    #[arg(long, value_name = "N")]
+    batch_records: Option<usize>,
     /// Requests in flight on a connection
     #[arg(long, value_name = "N")]
     max_in_flight: Option<usize>,
@@ -210,6 +214,7 @@ impl LoadOptions {
         workload.topics.configs.extend(self.topic_config.iter().cloned().collect::<BTreeMap<_, _>>());
         set(&mut workload.batching.linger_ms, &self.linger);
         set(&mut workload.batching.batch_bytes, &self.batch_bytes);
+        set(&mut workload.batching.batch_records, &self.batch_records);
         set(&mut workload.batching.max_in_flight, &self.max_in_flight);
         set(&mut workload.batching.buffer_bytes, &self.buffer_bytes);
         set(&mut workload.deadline_ms, &self.deadline);
@@ -270,12 +275,17 @@ fn arrival(text: &str) -> Result<Arrival, String> {
     match text {
         "uniform" => Ok(Arrival::Uniform),
         "poisson" => Ok(Arrival::Poisson),
-        _ => match parts(text, "bursty") {
-            Some(numbers) => {
+        _ => {
+            let bursty = parts(text, "bursty").map(|numbers| {
                 numbers.map(|[on, off]| Arrival::Bursty { on_ms: on as u64, off_ms: off as u64 })
-            }
-            None => Err("one of uniform, poisson, bursty:ON_MS:OFF_MS".to_owned()),
-        },
+            });
+            let closed = || {
+                parts(text, "closed")
+                    .map(|numbers| numbers.map(|[records]| Arrival::Closed { records: records as u64 }))
+            };
+            let fault = || Err("one of uniform, poisson, bursty:ON_MS:OFF_MS, closed:RECORDS".to_owned());
+            bursty.or_else(closed).unwrap_or_else(fault)
+        }
     }
 }
 
@@ -324,6 +334,7 @@ mod tests {
     #[test]
     fn short_forms_are_read() {
         assert_eq!(arrival("bursty:10:90"), Ok(Arrival::Bursty { on_ms: 10, off_ms: 90 }));
+        assert_eq!(arrival("closed:20"), Ok(Arrival::Closed { records: 20 }));
         assert_eq!(size("100"), Ok(SizeDistribution::Fixed { bytes: 100 }));
         assert_eq!(size("uniform:50:150"), Ok(SizeDistribution::Uniform { min_bytes: 50, max_bytes: 150 }));
         assert_eq!(keys("zipf:1000:0.99"), Ok(Keys::Zipf { count: 1000, theta: 0.99 }));

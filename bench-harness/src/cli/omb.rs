@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 
 use super::compare::command_line;
-use super::run::interrupt;
+use super::run::{find_broker, interrupt};
 use super::{INVALID, Outcome};
 use crate::compare::cores::Cores;
 use crate::engine::{self, Options};
@@ -50,6 +50,12 @@ pub struct OmbArguments {
     /// Cores that workers are pinned to
     #[arg(long, value_name = "LIST")]
     cores: Option<Cores>,
+    /// A Monedula on this machine, by its data directory or DATA/monedula.sock: its own stages are printed beside our figures
+    #[arg(long, value_name = "PATH")]
+    broker_status: Option<PathBuf>,
+    /// The broker's process on this machine: its CPU time is printed [default: that of --broker-status]
+    #[arg(long, value_name = "PID")]
+    broker_pid: Option<u32>,
     /// Where the result of OMB's form, the report and the logs go
     #[arg(long, short, value_name = "DIR", default_value = "omb-result")]
     output: PathBuf,
@@ -87,7 +93,13 @@ fn read<T>(path: &Path, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, 
 
 fn options(arguments: &OmbArguments) -> Options {
     let cores = arguments.cores.clone().unwrap_or_default().0;
-    Options { workers: arguments.workers, cores, ..Options::default() }
+    Options {
+        workers: arguments.workers,
+        cores,
+        broker_status: arguments.broker_status.as_deref().and_then(find_broker),
+        broker_process: arguments.broker_pid,
+        ..Options::default()
+    }
 }
 
 /// Finds the highest sustained rate and puts it into the plan.
@@ -151,7 +163,7 @@ fn keep(
         broker,
         round: 1,
         probe: false,
-        broker_cpu_seconds: None,
+        broker_cpu_seconds: outcome.broker_cpu_seconds,
         outcome,
     };
     let mut results = Results::of_run(run, command_line());

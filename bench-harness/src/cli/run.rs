@@ -1,5 +1,6 @@
 //! `monedula-bench run`, and what every command that puts a load on a broker is asked.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,7 +16,7 @@ use crate::engine::Options;
 use crate::outcome::Verdict;
 use crate::progress::Progress;
 use crate::scenario::{self, Step};
-use crate::table;
+use crate::{status_socket, table};
 
 /// Puts a load on a broker and says what came of it.
 #[derive(Debug, Args)]
@@ -50,16 +51,36 @@ pub struct EngineArguments {
     /// Do not measure the harness itself (2.5 s before each load) to print its floor beside the result
     #[arg(long)]
     pub no_calibration: bool,
+    /// A Monedula on this machine, by its data directory or DATA/monedula.sock: its own stages are printed beside our figures
+    #[arg(long, value_name = "PATH")]
+    pub broker_status: Option<PathBuf>,
+    /// The broker's process on this machine, of whatever kind: its CPU time is printed [default: that of --broker-status]
+    #[arg(long, value_name = "PID")]
+    pub broker_pid: Option<u32>,
 }
 
 impl EngineArguments {
-    /// The options of the engine.
+    /// The options of the engine. A broker that cannot be asked is told of; the load goes on without its answers.
     pub fn options(&self) -> Options {
         Options {
             workers: self.workers,
             cores: self.cores.clone().unwrap_or_default().0,
             busy: self.busy,
+            broker_status: self.broker_status.as_deref().and_then(find_broker),
+            broker_process: self.broker_pid,
             ..Options::default()
+        }
+    }
+}
+
+/// The status socket, if somebody answers there. If not, that is said, and the load goes on without.
+pub fn find_broker(path: &Path) -> Option<PathBuf> {
+    let path = status_socket::locate(path);
+    match status_socket::read(&path) {
+        Ok(_) => Some(path),
+        Err(why) => {
+            eprintln!("monedula-bench: {why}. The load goes on without the broker's own stages.");
+            None
         }
     }
 }

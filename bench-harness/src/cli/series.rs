@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::scenario::{self, DrainWatch, Durability, Order, Step};
 use crate::sustain::{Objective, sustain};
 use crate::table::{duration, table};
-use crate::workload::{Acks, Workload};
+use crate::workload::{Acks, ConsumerMode, Workload};
 
 /// Seconds of looking at the clock.
 const JITTER_S: f64 = 2.0;
@@ -92,6 +92,10 @@ pub struct DrainArguments {
     /// Seconds of the measurement before the second subscription begins to read
     #[arg(long, value_name = "S", default_value_t = 20.0)]
     pause: f64,
+    /// Nobody reads before everything has been written, and nothing is written while it is read: how fast, and for how much
+    /// of the broker's CPU (with --broker-pid or --broker-status)
+    #[arg(long, conflicts_with = "pause")]
+    after: bool,
     #[command(flatten)]
     series: SeriesArguments,
 }
@@ -232,8 +236,27 @@ pub fn search(arguments: &SearchArguments) -> Outcome {
     })
 }
 
+/// Everything is written, then everything is read.
+fn read_afterwards(arguments: &DrainArguments) -> Outcome {
+    let workload = arguments.series.load.workload()?;
+    if workload.consumers.mode != ConsumerMode::Assign {
+        return Err("drain --after reads without a group: leave --group and --consumers 0 out".into());
+    }
+    let flag = interrupt()?;
+    let engine_arguments = &arguments.series.engine;
+    let options = engine::Options { read_afterwards: true, ..engine_arguments.options() };
+    let mut progress = Progress::new(workload.duration_s);
+    let outcome = engine::run(&workload, &engine_arguments.bootstrap, &options, &flag, &mut progress)?;
+    drop(progress);
+    print!("{}", table(&outcome));
+    finish(vec![("catch-up".to_owned(), outcome)], &arguments.series)
+}
+
 /// A backlog and how it is drained.
 pub fn drain(arguments: &DrainArguments) -> Outcome {
+    if arguments.after {
+        return read_afterwards(arguments);
+    }
     let workload = scenario::drain_workload(&arguments.series.load.workload()?);
     workload.check()?;
     if arguments.pause >= workload.duration_s {

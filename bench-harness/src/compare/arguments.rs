@@ -28,7 +28,8 @@ pub struct Arguments {
     /// Partitions of the topic.
     #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = "1,16,100")]
     pub partitions: Vec<i32>,
-    /// Records per second, and `max` for the highest rate that keeps to the objective.
+    /// Records per second; `max` for the highest rate that keeps to the objective; `closed:RECORDS` for as fast as the
+    /// broker answers with so many on their way; `catch-up:RATE` to write at that rate and then read everything.
     #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = "1000,10000,max")]
     pub(super) rates: Vec<Rate>,
     /// How often the brokers take turns.
@@ -52,6 +53,12 @@ pub struct Arguments {
     /// How records become batches: java-4.x, librdkafka, none.
     #[arg(long, value_name = "PRESET")]
     pub batching: Option<String>,
+    /// Bytes that fill a batch.
+    #[arg(long, value_name = "BYTES")]
+    pub batch_bytes: Option<usize>,
+    /// Records that fill a batch.
+    #[arg(long, value_name = "N")]
+    pub batch_records: Option<usize>,
     /// Producers.
     #[arg(long, value_name = "N")]
     pub producers: Option<usize>,
@@ -141,6 +148,8 @@ impl Arguments {
             workload.batching =
                 Batching::preset(preset).ok_or_else(|| format!("`{preset}` is no batching: {known}"))?;
         }
+        workload.batching.batch_bytes = self.batch_bytes.unwrap_or(workload.batching.batch_bytes);
+        workload.batching.batch_records = self.batch_records.unwrap_or(workload.batching.batch_records);
         workload.check().map_err(|error| error.to_string())?;
         Ok(workload)
     }

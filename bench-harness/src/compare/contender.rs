@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cluster::Cluster;
@@ -46,6 +46,14 @@ impl Contender {
         let bootstrap = format!("127.0.0.1:{main}");
         wait_until_ready(&mut process, &bootstrap)?;
         Ok((process, bootstrap))
+    }
+
+    /// The socket that tells of its own stages when it runs in this directory, if it has one.
+    pub fn status(&self, place: &Path) -> Option<PathBuf> {
+        match &self.program {
+            Program::Kafka(_) => None,
+            Program::Monedula(monedula) => Some(monedula.status(place)),
+        }
     }
 
     /// What a topic needs for a preset.

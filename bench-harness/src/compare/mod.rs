@@ -21,7 +21,7 @@ mod plan;
 mod process;
 pub mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::environment::{Environment, capture};
@@ -30,7 +30,7 @@ use crate::outcome::{Measure, Outcome};
 use crate::plot::units;
 use crate::results::{Results, Run};
 use crate::sustain::{Held, Objective, sustain};
-use crate::workload::{Create, Topics, Workload};
+use crate::workload::{Arrival, Create, Topics, Workload};
 
 use contender::{Contender, commit, contenders, notes, title};
 use cores::{Cores, Division};
@@ -62,6 +62,12 @@ pub struct Destination {
     pub broker_cores: Cores,
     /// Whether the harness's own floor is wanted beside the result.
     pub with_floor: bool,
+    /// Whether everything is to be written before anything is read.
+    pub read_afterwards: bool,
+    /// Where the broker tells of its own stages, if it does.
+    pub broker_status: Option<PathBuf>,
+    /// Its process.
+    pub broker_process: u32,
 }
 
 /// Whoever makes the load. An outcome with `interrupted` ends the comparison.
@@ -81,6 +87,14 @@ struct Running {
     process: Process,
     bootstrap: String,
     directory: String,
+    status: Option<PathBuf>,
+}
+
+/// What a load has besides itself.
+#[derive(Clone, Copy, Default)]
+struct Extras {
+    floor: bool,
+    read_afterwards: bool,
 }
 
 /// Runs the comparison. Must be called from the main thread: brokers die with the thread that started them.
@@ -176,7 +190,8 @@ impl Comparison<'_, '_> {
         let place = self.scratch.empty(&directory)?;
         let (process, bootstrap) =
             contender.start(&place, self.arguments.port.map(|port| port + 2 * broker as u16))?;
-        Ok(Running { process, bootstrap, directory })
+        let status = contender.status(&place);
+        Ok(Running { process, bootstrap, directory, status })
     }
 
     fn stop_all(&mut self, running: &mut Vec<Running>) -> Result<(), String> {
@@ -194,17 +209,26 @@ impl Comparison<'_, '_> {
     fn stretch(&mut self, stretch: &Stretch, running: &mut Running) -> Result<(), String> {
         let first = stretch.rates.iter().find_map(|rate| match rate {
             Rate::Fixed(rate) => Some(*rate),
-            Rate::Maximum => None,
+            Rate::Maximum | Rate::Closed(_) | Rate::CatchUp(_) => None,
         });
         let mut warm_up = self.workload(stretch, "warm-up", first.unwrap_or(self.arguments.search_from));
         warm_up.duration_s = self.arguments.start_warm_up.max(0.1);
         warm_up.warm_up.min_s = 0.0;
-        self.load_of(stretch, &warm_up, false, running)?;
+        let warmed = self.load_of(stretch, &warm_up, Extras::default(), running)?;
+        running.process.check()?;
+        if warmed.interrupted {
+            return Err("interrupted".to_owned());
+        }
         for (at, rate) in stretch.rates.iter().enumerate() {
             let topic = format!("step-{at}");
             match rate {
-                Rate::Fixed(per_second) => {
+                Rate::Fixed(per_second) | Rate::CatchUp(per_second) => {
                     let workload = self.workload(stretch, &topic, *per_second);
+                    self.measure(stretch, &workload, *rate, running)?;
+                }
+                Rate::Closed(records) => {
+                    let mut workload = self.workload(stretch, &topic, self.arguments.search_from);
+                    workload.arrival = Arrival::Closed { records: *records };
                     self.measure(stretch, &workload, *rate, running)?;
                 }
                 Rate::Maximum => self.maximum(stretch, &topic, running)?,
@@ -223,7 +247,9 @@ impl Comparison<'_, '_> {
                 let mut workload = self.workload(stretch, &format!("{topic}-try"), rate);
                 workload.duration_s = self.arguments.search_seconds;
                 workload.warm_up.min_s = workload.warm_up.min_s.min(SEARCH_WARM_UP_S);
-                self.load_of(stretch, &workload, false, running)
+                let outcome = self.load_of(stretch, &workload, Extras::default(), running)?;
+                running.process.check()?;
+                Ok(outcome)
             };
             let mut watch = |rate: f64, outcome: Outcome, held: Held| {
                 let label = Rate::Fixed(rate).label();
@@ -262,22 +288,24 @@ impl Comparison<'_, '_> {
         rate: Rate,
         running: &mut Running,
     ) -> Result<(), String> {
-        let outcome = self.load_of(stretch, workload, true, running)?;
+        let extras = Extras { floor: true, read_afterwards: matches!(rate, Rate::CatchUp(_)) };
+        let outcome = self.load_of(stretch, workload, extras, running)?;
         let interrupted = outcome.interrupted;
         eprintln!("    {}: {}", rate.label(), line(&outcome));
         for reason in outcome.verdict.reasons() {
             eprintln!("    INVALID: {reason}");
         }
         self.keep_run(stretch, rate.label(), false, outcome, running);
+        running.process.check()?;
         if interrupted { Err("interrupted".to_owned()) } else { Ok(()) }
     }
 
-    /// One load; fails with the broker's own words if the broker has ended.
+    /// One load. An outcome is kept even if the broker has ended meanwhile.
     fn load_of(
         &mut self,
         stretch: &Stretch,
         workload: &Workload,
-        with_floor: bool,
+        extras: Extras,
         running: &mut Running,
     ) -> Result<Outcome, String> {
         let broker = &self.results.brokers[stretch.broker];
@@ -287,11 +315,17 @@ impl Comparison<'_, '_> {
             version: broker.version.clone(),
             generator: self.division.generator.clone(),
             broker_cores: self.division.brokers.clone(),
-            with_floor,
+            with_floor: extras.floor,
+            read_afterwards: extras.read_afterwards,
+            broker_status: running.status.clone(),
+            broker_process: running.process.id(),
         };
         self.watch.look_at(running.process.id());
         let outcome = (self.load)(workload, &destination);
-        running.process.check()?;
+        if outcome.is_err() {
+            // What the broker said at its end tells more.
+            running.process.check()?;
+        }
         outcome.map_err(|error| format!("{}: {error}", broker.name))
     }
 
@@ -347,7 +381,8 @@ impl Comparison<'_, '_> {
     fn finish(mut self, ended_early: Option<String>) -> Compared {
         let noted = self.watch.finish();
         for (run, process) in self.results.runs.iter_mut().zip(self.processes) {
-            run.broker_cpu_seconds = cpu_of(&noted.looks, process, &run.outcome);
+            let watched = || cpu_of(&noted.looks, process, &run.outcome);
+            run.broker_cpu_seconds = run.outcome.broker_cpu_seconds.or_else(watched);
         }
         self.results.environment.samples = noted.samples;
         self.results.created_at_ms = now_ms();
@@ -382,8 +417,14 @@ fn line(outcome: &Outcome) -> String {
         value.map_or("–".to_owned(), |value| units::latency(value as f64))
     };
     let per_second = acked_per_second(outcome);
+    let cpu = outcome.broker_cpu_seconds.map_or(String::new(), |cpu| {
+        format!(", broker {} cores", units::ratio(cpu / outcome.measured_seconds.max(1e-9)))
+    });
+    let read = outcome.catch_up.as_ref().map_or(String::new(), |read| {
+        format!(", then read at {}", units::throughput(read.bytes as f64 / read.seconds.max(1e-9)))
+    });
     format!(
-        "{}/s, p50 {}, p99 {}, p99.9 {}",
+        "{}/s, p50 {}, p99 {}, p99.9 {}{cpu}{read}",
         units::rate(per_second),
         percentile(50.0),
         percentile(99.0),

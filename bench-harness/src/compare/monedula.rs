@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::status_socket;
+
 use super::cores::Cores;
 use super::process::Process;
 
@@ -51,6 +53,11 @@ impl Monedula {
     /// The command, without paths that mean nothing elsewhere.
     pub fn command(&self) -> String {
         format!("monedula {}", self.arguments("DATA", 9092).join(" "))
+    }
+
+    /// Where it answers questions about itself when it runs in this directory.
+    pub fn status(&self, directory: &Path) -> PathBuf {
+        status_socket::of_data(&directory.join("data"))
     }
 
     /// Starts it in an empty directory.

@@ -10,6 +10,10 @@ pub enum Rate {
     Fixed(f64),
     /// The highest that keeps to the objective, found by search.
     Maximum,
+    /// No schedule: so many records on their way at any time.
+    Closed(u64),
+    /// Written at this many records per second while nobody reads, then read from the first to the last.
+    CatchUp(f64),
 }
 
 impl Rate {
@@ -19,6 +23,8 @@ impl Rate {
             Self::Fixed(rate) if rate.fract() == 0.0 => format!("{}/s", units::count(rate as u64)),
             Self::Fixed(rate) => format!("{}/s", units::rate(rate)),
             Self::Maximum => "maximum".to_owned(),
+            Self::Closed(records) => format!("closed loop of {}", units::count(records)),
+            Self::CatchUp(rate) => format!("catch-up after {}", Self::Fixed(rate).label()),
         }
     }
 }
@@ -27,12 +33,21 @@ impl std::str::FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "max" | "maximum" => Ok(Self::Maximum),
-            number => match number.parse::<f64>() {
-                Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Self::Fixed(rate)),
-                _ => Err(format!("`{number}` is no rate: records per second, or `max`")),
+        let rate = |number: &str| match number.parse::<f64>() {
+            Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+            _ => Err(format!(
+                "`{number}` is no rate: records per second, `max`, `closed:RECORDS` or `catch-up:RATE`"
+            )),
+        };
+        match text.split_once(':') {
+            None if matches!(text, "max" | "maximum") => Ok(Self::Maximum),
+            None => rate(text).map(Self::Fixed),
+            Some(("catch-up", number)) => rate(number).map(Self::CatchUp),
+            Some(("closed", number)) => match number.parse() {
+                Ok(records) if records > 0 => Ok(Self::Closed(records)),
+                _ => Err(format!("closed:{number}: so many records are on their way, 1 or more")),
             },
+            Some(_) => rate(text).map(Self::Fixed),
         }
     }
 }
@@ -125,6 +140,9 @@ mod tests {
         assert_eq!("max".parse::<Rate>(), Ok(Rate::Maximum));
         assert_eq!("20000".parse::<Rate>().unwrap().label(), "20,000/s");
         assert_eq!(Rate::Fixed(72.0).label(), "72/s");
+        assert_eq!("closed:2000".parse::<Rate>().unwrap().label(), "closed loop of 2,000");
+        assert_eq!("catch-up:30000".parse::<Rate>().unwrap().label(), "catch-up after 30,000/s");
+        assert!("closed:0".parse::<Rate>().unwrap_err().contains("1 or more"));
         assert!("-5".parse::<Rate>().unwrap_err().contains("no rate"));
         assert_eq!(load_label(1, 1024), "1 partition, 1 KB");
         assert_eq!(load_label(16, 100), "16 partitions, 100 B");

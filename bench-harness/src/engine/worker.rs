@@ -59,6 +59,9 @@ const RETRY_NS: u64 = 100 * MILLISECOND_NS;
 /// What the broker may take over a produce, at most, before it answers by itself.
 const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 
+/// When the next record of a closed loop is due that has as many on their way as it may: when one is answered.
+const WHEN_ANSWERED_NS: u64 = NEVER_NS - 1;
+
 /// What a worker is to do.
 pub struct Plan {
     /// Its number.
@@ -77,6 +80,8 @@ pub struct Plan {
     pub producers: Vec<Producer>,
     /// Their schedule, if there are any.
     pub schedule: Option<Schedule>,
+    /// Of a closed loop: records of this worker that may be on their way.
+    pub records_out_max: Option<u64>,
     /// When the schedule begins.
     pub start_ns: u64,
     /// What values are cut from.
@@ -206,6 +211,9 @@ struct Worker {
     producers: Vec<Producer>,
     producer_wires: Vec<Vec<Option<usize>>>,
     schedule: Option<Schedule>,
+    records_out_max: Option<u64>,
+    /// Records that were put into a batch and not answered yet.
+    records_out: u64,
     start_ns: u64,
     next_intended_ns: u64,
     next_producer: usize,
@@ -294,6 +302,8 @@ impl Worker {
             quiet: plan.producers.is_empty(),
             producers: plan.producers,
             schedule,
+            records_out_max: plan.records_out_max,
+            records_out: 0,
             start_ns: plan.start_ns,
             next_intended_ns,
             next_producer: 0,

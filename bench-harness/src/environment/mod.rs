@@ -6,7 +6,7 @@ mod capture;
 mod sampler;
 
 pub use capture::{block_device, capture};
-pub use sampler::{Counters, Sample, SampleTable, cpu_seconds_of};
+pub use sampler::{Counters, Sample, SampleTable, cpu_seconds_of, is_running};
 
 use serde::{Deserialize, Serialize};
 

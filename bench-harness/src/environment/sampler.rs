@@ -135,6 +135,13 @@ pub fn cpu_seconds_of(root: &Path, process: u32, ticks_per_second: u64) -> Optio
     Some((user + system) as f64 / ticks_per_second as f64)
 }
 
+/// Whether a process is there and has not ended; one that nobody has waited for yet has.
+pub fn is_running(root: &Path, process: u32) -> bool {
+    let text = fs::read_to_string(root.join(format!("proc/{process}/stat"))).unwrap_or_default();
+    let state = text.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 /// Samples as a table.
 pub struct SampleTable;
 
@@ -226,5 +233,6 @@ mod tests {
         let counters = Counters::read(nowhere, Some("vda"), 5);
         assert_eq!(counters.since(&counters), Sample { at_ms: 5, values: [None; COLUMNS.len()] });
         assert_eq!(cpu_seconds_of(nowhere, 1, 100), None);
+        assert!(!is_running(nowhere, 1) && is_running(Path::new("/"), std::process::id()));
     }
 }

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::figures::{Figures, Group, Side, groups, invalid_runs, is_valid, ratio_name};
-use crate::outcome::Measure;
+use crate::figures::{
+    Figures, Group, STAGE_QUANTILES, Side, broker_rows, groups, invalid_runs, is_valid, ratio_name,
+};
+use crate::outcome::{Measure, StagesRead};
 use crate::plot::svg::escape;
 use crate::plot::{COLOURS, STYLE};
 use crate::results::{Preset, Results, Run, slug};
@@ -252,7 +254,51 @@ impl Page<'_> {
         }
         self.push("</div>");
         self.measures_table(group);
+        for side in &group.sides {
+            self.stages_table(group, side);
+        }
         self.flow_table(group);
+    }
+
+    /// What the broker said of its own time, beside what we measured from outside.
+    fn stages_table(&mut self, group: &Group<'_>, side: &Side<'_>) {
+        let stages = match &side.merged.broker_stages {
+            None => return,
+            Some(StagesRead::NotRead(why)) => {
+                return self.add(format_args!(
+                    "<p class=\"note\">{}'s own stages were not read: {}.</p>",
+                    escape(side.broker),
+                    escape(why)
+                ));
+            }
+            Some(StagesRead::Read(stages)) => stages,
+        };
+        self.add(format_args!(
+            "<p class=\"note\">{}'s own stages, as it counted them itself over {:.0} s: from the bytes of a request in its \
+             socket to the written response. Means sum to the total; a fetch waits as long as its client wishes.</p>\
+             <div class=\"scroll\"><table><thead><tr><th>request</th><th class=\"text\">stage</th><th>requests</th><th>mean</th>",
+            escape(side.broker),
+            stages.seconds
+        ));
+        for quantile in STAGE_QUANTILES {
+            self.add(format_args!("<th>{}</th>", name(quantile)));
+        }
+        self.push("</tr></thead><tbody>");
+        for (api, stage, _) in broker_rows(stages) {
+            let id = format!("{}/{}/broker/{api}/{stage}", group.id(), slug(side.broker));
+            let class = if stage == "total" { " class=\"best\"" } else { "" };
+            self.add(format_args!(
+                "<tr{class}><td>{}</td><td class=\"text\">{}</td>",
+                escape(api),
+                escape(stage)
+            ));
+            let names = STAGE_QUANTILES.map(name);
+            for figure in ["requests", "mean"].into_iter().chain(names.iter().map(String::as_str)) {
+                self.add(format_args!("<td>{}</td>", self.figure(&format!("{id}/{figure}"))));
+            }
+            self.push("</tr>");
+        }
+        self.push("</tbody></table></div>");
     }
 
     /// Produce by percentile: sides as columns, then ratios.
@@ -309,7 +355,7 @@ impl Page<'_> {
 
     /// What flowed, what it cost, and what the checks found.
     fn flow_table(&mut self, group: &Group<'_>) {
-        const LINES: [(&str, &str, &str); 21] = [
+        const LINES: [(&str, &str, &str); 24] = [
             ("intended", "intended-per-second", "/s"),
             ("acknowledged", "acked-per-second", "/s"),
             ("acknowledged, bytes of values", "acked-bytes-per-second", ""),
@@ -326,6 +372,9 @@ impl Page<'_> {
             ("generator, cores busy", "generator-cores", ""),
             ("broker, cores busy", "broker-cores", ""),
             ("broker CPU per record, µs", "broker-cpu-us-per-record", ""),
+            ("broker CPU per produce request, µs", "broker-cpu-us-per-request", ""),
+            ("catch-up, bytes of values", "catch-up-bytes-per-second", ""),
+            ("catch-up, broker CPU per GB, s", "catch-up-cpu-seconds-per-gb", ""),
             ("acknowledged per core and second", "acked-per-core-second", ""),
             ("acknowledged, records", "acked", ""),
             ("machine, share of all cores busy", "machine-busy", ""),

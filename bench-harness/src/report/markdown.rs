@@ -32,9 +32,36 @@ pub fn render(results: &Results, figures: &Figures) -> Result<String, String> {
         }
         let of_preset: Vec<&Group<'_>> = groups.iter().filter(|group| group.preset == preset).collect();
         push(format_args!("\n{}", table(&of_preset, figures)));
+        push(format_args!("{}", catch_up(&of_preset, figures)));
     }
     push(format_args!("\n```sh\n{}\n```\n", results.command));
     Ok(out)
+}
+
+/// How everything was read once it had been written, where that was measured.
+fn catch_up(groups: &[&Group<'_>], figures: &Figures) -> String {
+    let mut out = String::new();
+    for group in groups {
+        for side in &group.sides {
+            let id = format!("{}/{}", group.id(), slug(side.broker));
+            let Some(rate) = figures.get(&format!("{id}/catch-up-bytes-per-second")) else { continue };
+            if out.is_empty() {
+                out.push_str(
+                    "\n| catch-up | broker | bytes of values | broker CPU per GB |\n|---|---|---:|---:|\n",
+                );
+            }
+            let cpu = figures.get(&format!("{id}/catch-up-cpu-seconds-per-gb"));
+            let cpu = cpu.map_or("–".to_owned(), |cpu| format!("{} s", cpu.text));
+            let mark = if is_valid(side) { "" } else { " **INVALID**" };
+            writeln!(
+                out,
+                "| {}, {} | {}{mark} | {} | {cpu} |",
+                group.load, group.step, side.broker, rate.text
+            )
+            .expect("writing to a string succeeds");
+        }
+    }
+    out
 }
 
 /// A line for each load, step and side, and one for each ratio with its band.

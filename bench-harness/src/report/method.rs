@@ -1,7 +1,7 @@
 //! What a reader needs to know to judge the figures: the same words in HTML and Markdown.
 
 /// Statements about the method: heading and text.
-pub const METHOD: [(&str, &str); 7] = [
+pub const METHOD: [(&str, &str); 8] = [
     (
         "Open loop",
         "Every record has an intended time, set by a schedule that never waits for the broker. Latency counts from there: a \
@@ -12,6 +12,11 @@ pub const METHOD: [(&str, &str); 7] = [
         "Produce is the response: from the intended time to the acknowledgement. Service counts from the write of the \
          request. Generator lag is what the generator itself added; a run whose lag is more than 100 µs or 5 % of the \
          response at p99.9 is INVALID: the client was the limit.",
+    ),
+    (
+        "Closed loop",
+        "A step that is called a closed loop has no schedule: so many records are on their way at any time, and the next is \
+         due when one is answered. It shows what a broker does at most; its latencies are not those of an open loop.",
     ),
     (
         "Percentiles",

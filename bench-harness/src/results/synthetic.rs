@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use super::{Broker, Preset, Results, Run};
 use crate::environment::Environment;
 use crate::histogram::EncodedHistogram;
-use crate::outcome::{Counts, Floor, Flow, Interval, Measure, Outcome, Requests, Target, Verdict};
+use crate::outcome::{
+    Counts, Floor, Flow, Interval, Measure, Outcome, Requests, StagesRead, Target, Verdict,
+};
+use crate::stages::{ApiStages, BrokerStages, Spread};
 use crate::statistics::{empty_histogram, merge};
 use crate::workload::Workload;
 
@@ -108,9 +111,24 @@ pub fn outcome(shape: Shape) -> Outcome {
         requests,
         floor: Some(Floor { rate: 1000.0, seconds: 1.0, histograms: [(Measure::Produce, floor)].into() }),
         generator_cpu_seconds: 1.5,
+        broker_cpu_seconds: None,
+        broker_stages: None,
+        catch_up: None,
         workers: 1,
         cores: vec![1],
     }
+}
+
+/// Stages of so many produces of 100 µs parse and 300 µs disk each.
+pub fn stages(requests: u64) -> BrokerStages {
+    let spread = |us: u64| Spread {
+        count: requests,
+        sum_us: us * requests,
+        buckets: BTreeMap::from([(us, requests)]),
+    };
+    let stages = vec![("parse".to_owned(), spread(100)), ("disk".to_owned(), spread(300))];
+    let produce = ApiStages { api: "produce".to_owned(), total: spread(400), stages };
+    BrokerStages { version: "1.2.3".to_owned(), seconds: 12.0, apis: vec![produce] }
 }
 
 /// A comparison of two brokers: both presets, two loads, a sweep in the first, two rounds in turns.
@@ -132,6 +150,10 @@ pub fn comparison() -> Results {
                         rate,
                         seed: 1000 * u64::from(round) + rate + at as u64,
                     };
+                    let mut outcome = outcome(shape);
+                    if broker == "monedula" {
+                        outcome.broker_stages = Some(StagesRead::Read(stages(rate)));
+                    }
                     runs.push(Run {
                         preset: Some(preset),
                         load: load.to_owned(),
@@ -140,7 +162,7 @@ pub fn comparison() -> Results {
                         round,
                         probe: false,
                         broker_cpu_seconds: Some(2.5),
-                        outcome: outcome(shape),
+                        outcome,
                     });
                 }
             }

@@ -11,6 +11,8 @@ impl Worker {
             if intended_ns > now_ns {
                 return;
             }
+            // In a closed loop a record is due the moment that there is room for it.
+            let intended_ns = if self.records_out_max.is_some() { now_ns } else { intended_ns };
             if intended_ns >= self.generate_until_ns {
                 self.next_intended_ns = NEVER_NS;
                 if self.batches_out == 0 {
@@ -30,8 +32,13 @@ impl Worker {
             if std::mem::take(&mut self.is_blocked) {
                 self.blocked_until_ns = now_ns;
             }
-            let schedule = self.schedule.as_mut().expect("a record is due by a schedule");
-            self.next_intended_ns = self.start_ns + schedule.next_ns();
+            self.next_intended_ns = match self.records_out_max {
+                Some(max) if self.records_out + 1 >= max => WHEN_ANSWERED_NS,
+                _ => {
+                    let schedule = self.schedule.as_mut().expect("a record is due by a schedule");
+                    self.start_ns + schedule.next_ns()
+                }
+            };
             let measured = intended_ns >= self.measured_from_ns;
             self.sheet.counts.intended += u64::from(measured);
             if is_full {
@@ -74,6 +81,7 @@ impl Worker {
             &mut self.spares,
         );
         self.buffered_bytes += appended.bytes;
+        self.records_out += 1;
         if let Some((slot, until_ns)) = appended.lingers {
             self.batches_out += 1;
             if until_ns > now_ns {
@@ -336,6 +344,10 @@ impl Worker {
     pub(super) fn finish(&mut self, batch: Box<Batch>) {
         self.buffered_bytes -= batch.buffer_bytes;
         self.batches_out -= 1;
+        self.records_out -= batch.records();
+        if self.next_intended_ns == WHEN_ANSWERED_NS {
+            self.next_intended_ns = self.start_ns;
+        }
         self.spares.give(batch);
         if self.batches_out == 0 && self.next_intended_ns == NEVER_NS {
             self.become_quiet();
