@@ -718,7 +718,8 @@ impl Store {
             return None;
         }
         let checkpoint = if self.wal.has_file() { self.checkpoint.next_timeout() } else { None };
-        let others = [self.wal.next_timeout(), self.flusher.next_timeout(), checkpoint];
+        let wal = if self.checkpoint.final_is_taken { None } else { self.wal.next_timeout() };
+        let others = [wal, self.flusher.next_timeout(), checkpoint];
         others.into_iter().flatten().chain([self.next_retention_us]).min()
     }
 

@@ -462,6 +462,13 @@ fn interval_mode_acknowledges_from_memory_and_writes_later() {
     world.advance(50_000);
     world.settle();
     assert_eq!(world.store(key(0)).offsets(slot).durable_end, Offset(4));
+    // What waits will vouch for that block: the store sleeps until then, and does not try to vouch for it meanwhile.
+    world.append(key(0), batch(2, 2, 1000, 0));
+    world.settle();
+    world.advance(world.config.wal_vouch_after_us);
+    world.settle();
+    let timeout = world.store(key(0)).next_timeout().expect("something waits");
+    assert_eq!(timeout, world.now.monotonic_us + 50_000 - world.config.wal_vouch_after_us);
 }
 
 #[test]

@@ -85,6 +85,8 @@ pub(super) struct Wal {
     /// Bytes of this incarnation's WAL and bypass so far.
     pub written_bytes: u64,
     wants_file: bool,
+    /// A block is due and finds no room: what comes next is a file, not a time.
+    waits_for_room: bool,
     gathering: Gathering,
 }
 
@@ -110,6 +112,7 @@ impl Wal {
             retry_at_us: None,
             written_bytes: 0,
             wants_file: true,
+            waits_for_room: false,
             gathering: Gathering::default(),
         }
     }
@@ -189,10 +192,15 @@ impl Wal {
 
     /// When a block is to be issued at the latest, if nothing else happens.
     pub(super) fn next_timeout(&self) -> Option<u64> {
+        if self.waits_for_room {
+            return self.retry_at_us;
+        }
         let lazy = self.pending.iter().map(|pending| pending.lazy_until_us).min();
         let lazy = if self.in_flight.is_none() && self.has_file() { lazy.filter(|at| *at > 0) } else { None };
         let gathering = if self.in_flight.is_none() { self.gathering.next_timeout() } else { None };
-        [lazy, gathering, self.vouch_at_us, self.retry_at_us].into_iter().flatten().min()
+        // What waits vouches for the last block when it becomes one itself.
+        let vouch = if self.pending.is_empty() { self.vouch_at_us } else { None };
+        [lazy, gathering, vouch, self.retry_at_us].into_iter().flatten().min()
     }
 }
 
@@ -235,9 +243,12 @@ impl Store {
         if self.wal.retry_at_us.is_some_and(|at| now.monotonic_us >= at) {
             self.wal.retry_at_us = None;
         }
-        if self.wal.in_flight.is_none() && self.block_is_due(now) && self.make_room() {
-            self.wal.gathering.begun(now.monotonic_us);
-            self.issue_block();
+        if self.wal.in_flight.is_none() && self.block_is_due(now) {
+            self.wal.waits_for_room = !self.make_room();
+            if !self.wal.waits_for_room {
+                self.wal.gathering.begun(now.monotonic_us);
+                self.issue_block();
+            }
         }
         self.prepare_file();
     }

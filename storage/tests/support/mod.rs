@@ -177,11 +177,18 @@ impl World {
         self.now.wall_ms += (micros / 1000) as i64;
     }
 
-    /// Runs until nothing is in flight.
+    /// Runs until nothing is in flight. A store that has nothing to do then sleeps.
     pub fn settle(&mut self) {
         self.end_turn();
         while self.complete_one() {
             self.end_turn();
+        }
+        for store in &self.stores {
+            let wakes_us = store.next_timeout();
+            assert!(
+                wakes_us.is_none_or(|at| at > self.now.monotonic_us),
+                "{wakes_us:?} is over, and nothing was done"
+            );
         }
     }
 
