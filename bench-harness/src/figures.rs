@@ -13,6 +13,9 @@ use crate::results::{Preset, Results, Run, slug};
 use crate::stages::{BrokerStages, Spread};
 use crate::statistics::{Band, Bootstrap, Reading, Rounds, SAMPLES_BEYOND_MIN, Samples, TABLE_QUANTILES};
 
+/// Behind a percentile at which the generator was late.
+const CLIENT_BOUND_MARK: &str = " ‡";
+
 /// The percentiles whose ratios are shown.
 pub const RATIO_QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 0.9999];
 
@@ -156,10 +159,11 @@ fn add_side(figures: &mut Figures, id: &str, side: &Side<'_>) {
         figures
             .insert(format!("{id}/samples"), number(samples.count() as f64, units::count(samples.count())));
         for quantile in TABLE_QUANTILES {
-            figures.insert(
-                format!("{id}/{}", units::percentile(quantile)),
-                reading(quantile, samples.at(quantile)),
-            );
+            let mut figure = reading(quantile, samples.at(quantile));
+            if is_client_bound(outcome, measure, quantile) {
+                figure.text += CLIENT_BOUND_MARK;
+            }
+            figures.insert(format!("{id}/{}", units::percentile(quantile)), figure);
         }
     }
     if let Some(floor) = outcome.floor.as_ref().and_then(|floor| floor.histograms.get(&Measure::Produce)) {
@@ -300,6 +304,12 @@ fn add_machine(figures: &mut Figures, id: &str, side: &Side<'_>, environment: &E
     }
 }
 
+/// Whether the generator may have set a percentile of what counts from the intended time.
+fn is_client_bound(outcome: &Outcome, measure: Measure, quantile: f64) -> bool {
+    matches!(measure, Measure::Produce | Measure::EndToEnd)
+        && outcome.client_bound(quantile * 100.0).is_some()
+}
+
 /// The ends of the confidence band of each percentile.
 fn add_bands(figures: &mut Figures, id: &str, side: &Side<'_>) {
     let Some(bands) = Bootstrap::default().bands(&side.rounds(), &RATIO_QUANTILES) else { return };
@@ -323,7 +333,10 @@ fn add_ratios(figures: &mut Figures, group: &Group<'_>) {
         for (at, quantile) in RATIO_QUANTILES.into_iter().enumerate() {
             let Some(value) = ratio(other, first, quantile) else { continue };
             let id = format!("{id}/{}", units::percentile(quantile));
-            figures.insert(id.clone(), number(value, format!("{} ×", units::ratio(value))));
+            let bound =
+                [other, first].iter().any(|side| is_client_bound(&side.merged, Measure::Produce, quantile));
+            let mark = if bound { CLIENT_BOUND_MARK } else { "" };
+            figures.insert(id.clone(), number(value, format!("{} ×{mark}", units::ratio(value))));
             if let Some(Band { low, high }) = bands.as_ref().map(|bands| bands[at]) {
                 let text = format!("{} – {}", units::ratio(low), units::ratio(high));
                 figures.insert(format!("{id}/band"), Figure { value: Some(high - low), text });

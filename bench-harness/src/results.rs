@@ -159,6 +159,7 @@ impl Run {
                 self.outcome.histograms.insert(measure, total);
             }
         }
+        self.outcome.judge_again();
         Ok(())
     }
 }

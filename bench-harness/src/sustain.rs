@@ -2,7 +2,7 @@
 //! held and the first that failed. A decision core: it is told how a rate went and says which to try next.
 
 use crate::figures::samples;
-use crate::outcome::{Measure, Outcome};
+use crate::outcome::{CLIENT_BOUND, Measure, Outcome};
 use crate::statistics::Reading;
 
 /// From one rate to the next while none has failed.
@@ -46,7 +46,7 @@ impl Objective {
         let all = outcome.counts.acked as f64 >= ACKED_SHARE_MIN * outcome.counts.intended as f64;
         // A late generator makes the response longer and never shorter. What is fast enough in spite of it was sustained,
         // though its latencies are no result.
-        let is_lag = |reason: &String| reason.starts_with("client bound");
+        let is_lag = |reason: &String| reason.starts_with(CLIENT_BOUND);
         let reasons = outcome.verdict.reasons();
         match (fast && all, reasons.iter().any(is_lag), reasons.iter().all(is_lag)) {
             (true, _, true) => Held::Yes,

@@ -124,7 +124,10 @@ fn write_table(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     )?;
     write_broker(text, outcome)?;
     match &outcome.verdict {
-        Verdict::Valid => writeln!(text, "\nVALID"),
+        Verdict::Valid => {
+            writeln!(text, "\nVALID")?;
+            write_client_bound(text, outcome)
+        }
         Verdict::Invalid { reasons } => {
             writeln!(text)?;
             reasons.iter().try_for_each(|reason| writeln!(text, "INVALID: {reason}"))
@@ -134,6 +137,18 @@ fn write_table(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         writeln!(text, "interrupted: this is what there was until then")?;
     }
     Ok(())
+}
+
+/// Where beyond p99 the generator was late.
+fn write_client_bound(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let bound = |&(name, at): &(&'static str, f64)| Some((name, outcome.client_bound(at)?));
+    let told = PERCENTILES.iter().filter(|(_, at)| *at < 100.0);
+    let Some((name, bound)) = told.filter_map(bound).next() else { return Ok(()) };
+    writeln!(
+        text,
+        "but not from {name} on, where the generator was {} late: what the machine took from it shows there",
+        duration(bound.lag_ns)
+    )
 }
 
 /// What a run of a workload will come to, as far as that can be known before.

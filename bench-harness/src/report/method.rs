@@ -10,8 +10,9 @@ pub const METHOD: [(&str, &str); 8] = [
     (
         "Response, service, lag",
         "Produce is the response: from the intended time to the acknowledgement. Service counts from the write of the \
-         request. Generator lag is what the generator itself added; a run whose lag is more than 100 µs or 5 % of the \
-         response at p99.9 is INVALID: the client was the limit.",
+         request. Generator lag is what the generator itself added. Where it is more than 100 µs and 5 % of the response at \
+         the same percentile, the client may have been the limit: ‡ marks such a percentile, and up to p99 it makes the \
+         whole run INVALID.",
     ),
     (
         "Closed loop",
