@@ -197,9 +197,17 @@ fn append_part(
         shard.partition(&part.key).ok_or(AppendedPart::refused(ErrorCode::NotLeaderOrFollower))?;
     let (slot, epoch) = (partition.slot, storage::LeaderEpoch(partition.leader_epoch));
     let bytes = part.records.len() as u64;
+    if shard.volume.refuses_records() {
+        shard.store.turn_away(now, slot, &part.records);
+        return Err(AppendedPart {
+            error_message: Some("The volume of this broker is short of space.".into()),
+            ..AppendedPart::refused(ErrorCode::KafkaStorageError)
+        });
+    }
     let appended = shard.store.append(now, slot, part.records, AppendOrigin::Client, epoch);
     let appended = appended.map_err(|error| {
-        let log_start_offset = if tells_log_start(&error) { shard.store.offsets(slot).log_start.0 } else { -1 };
+        let log_start_offset =
+            if tells_log_start(&error) { shard.store.offsets(slot).log_start.0 } else { -1 };
         AppendedPart { log_start_offset, ..refused(error) }
     })?;
     shard.count(slot, |traffic| {
