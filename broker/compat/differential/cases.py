@@ -37,7 +37,8 @@ class World:
         self.brokers = brokers
 
     def prepare(self):
-        self.create(DATA, 2)
+        # Its records are old: Kafka would remove them half a minute after its start.
+        self.create(DATA, 2, [("retention.ms", "-1")])
         self.create(EMPTY, 1)
         for values in ([b"%d" % i for i in range(10)], [b"%d" % i for i in range(10, 20)]):
             first = int(values[0])
@@ -385,7 +386,7 @@ CASES = {
         Case("unknown topic", alter(TOPIC, GONE, ("retention.ms", "1"))),
         Case("broker 4711", alter(BROKER, "4711", ("log.cleaner.threads", "1"))),
         Case("type 77", alter(77, "x", ("a", "1"))),
-        Case("twice", lambda t: {**alter(TOPIC, t), "Resources": alter(TOPIC, t)["Resources"] * 2}, topic=(1,)),
+        # A resource that is named twice is not asked: Kafka never answers.
     ],
     "IncrementalAlterConfigs": [
         Case("set", lambda t: change(TOPIC, t, ("retention.ms", SET, "5000")), topic=(1,)),

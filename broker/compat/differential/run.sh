@@ -22,12 +22,15 @@ left_out() {
   echo "0 passed, 0 failed, 1 skipped"
   exit 0
 }
+# What the other clients' scripts are told.
+[[ ${BROKER:-} != kafka ]] || MONEDULA=${MONEDULA:-kafka}
+MONEDULA=${MONEDULA:-${BOOTSTRAP:-}}
 if [[ -z ${KAFKA:-} ]]; then
   command -v java >/dev/null && command -v mvn >/dev/null || left_out "Apache Kafka needs Java 17 and Maven"
   "$client/../kafka/kafka.sh" classpath >/dev/null || left_out "Maven does not get Apache Kafka, see above"
 fi
 kafka=${KAFKA:-$(start "$work/kafka" "$client/../kafka/kafka.sh")}
-case ${MONEDULA:-} in
+case $MONEDULA in
 kafka) monedula=$(start "$work/second" "$client/../kafka/kafka.sh") ;;
 "") monedula=$(start "$work/monedula" "$common/broker.sh") ;;
 *) monedula=$MONEDULA ;;
