@@ -179,10 +179,10 @@ class Rule:
     """A line of explained.txt: a place in an answer, with `*` and `?` as the only wildcards, and after a tab the reason."""
 
     def __init__(self, line):
-        pattern, _, self.reason = line.partition("\t")
+        self.place, _, self.reason = line.partition("\t")
         assert self.reason.strip(), f"explained.txt says no reason: {line}"
         # Places have brackets.
-        self.pattern, self.used = re.compile(fnmatch.translate(pattern.replace("[", "[[]"))), 0
+        self.pattern, self.used = re.compile(fnmatch.translate(self.place.replace("[", "[[]"))), 0
 
     def explains(self, place):
         if self.pattern.match(place) is None:
@@ -277,7 +277,7 @@ def main():
     if not wanted and not verdicts.skipped:
         for rule in verdicts.rules:
             if not rule.used:
-                print(f"# nothing is explained any more by: {rule.pattern.pattern} ({rule.reason})")
+                print(f"# nothing is explained any more by: {rule.place} ({rule.reason})")
     print(f"# {verdicts.explained} of those that passed differ as explained.txt says")
     print(f"{verdicts.passed} passed, {verdicts.failed} failed, {verdicts.skipped} skipped")
     sys.exit(1 if verdicts.failed or not verdicts.passed else 0)
