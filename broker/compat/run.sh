@@ -7,7 +7,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 clients=("$@")
-((${#clients[@]} > 0)) || clients=(confluent-kafka kcat kafka-python aiokafka kafkajs kafka-tools librdkafka)
+((${#clients[@]} > 0)) || clients=(confluent-kafka kcat kafka-python aiokafka kafkajs kafka-tools librdkafka differential)
 
 passed=0 failed=0 skipped=0
 output=$(mktemp)

@@ -9,6 +9,7 @@
 
 pub mod ids;
 pub mod limits;
+pub mod volume;
 pub mod ledger;
 pub mod lag;
 pub mod metadata;

@@ -21,6 +21,7 @@ use crate::partition::{Partition, Traffic};
 use crate::pending::{Finish, PendingTable};
 use crate::placement;
 use crate::producer_ids::ProducerIds;
+use crate::volume::{Change, Space, Volume};
 use crate::waits::{Asker, WaitId, Waits};
 
 /// The state of one core.
@@ -37,6 +38,7 @@ pub struct Shard {
     pub(crate) sessions: FetchSessions,
     pub(crate) groups: GroupHost,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) volume: Volume,
     /// Shards of this broker that have completed their first checkpoint.
     pub(crate) first_checkpoints: u16,
     /// What is known of the newest block of the WAL, for the ledger.
@@ -62,6 +64,7 @@ impl Shard {
             sessions: FetchSessions::new(id.0, config.max_incremental_fetch_session_cache_slots),
             groups: GroupHost::default(),
             producer_ids: ProducerIds::default(),
+            volume: Volume::default(),
             first_checkpoints: 0,
             block: Passage::default(),
             step_us: 0,
@@ -152,6 +155,26 @@ impl Shard {
             }
         }
         ends
+    }
+
+    /// The volume was measured. One shard says what that changes.
+    pub(crate) fn measured(&mut self, space: Space) {
+        const MIB: u64 = 1 << 20;
+        let free = space.free_bytes / MIB;
+        match self.volume.measured(space, self.config.log_dir_reserve_bytes) {
+            Some(Change::Refuses { reserve_bytes }) if self.id.0 == 0 => tracing::error!(
+                "the volume of the data directory has {free} MiB free, less than the {} MiB to be kept: records are \
+                 refused, reads go on. Shorten retention, delete topics, enlarge the volume, or lower \
+                 log.dir.reserve.bytes",
+                reserve_bytes / MIB
+            ),
+            Some(Change::Takes) if self.id.0 == 0 => {
+                tracing::warn!(
+                    "the volume of the data directory has {free} MiB free: records are taken again"
+                );
+            }
+            _ => {}
+        }
     }
 
     /// Begins an orderly stop: flush, last checkpoint, clean mark.

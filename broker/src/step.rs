@@ -14,6 +14,7 @@ use crate::ledger::Passage;
 use crate::letter::{Answer, Ask, Client, Letter};
 use crate::metadata::{Image, Topic, TopicChange};
 use crate::shard::Shard;
+use crate::volume::Space;
 use crate::waits::Asker;
 
 /// What can happen to a shard.
@@ -39,6 +40,8 @@ pub enum Input {
     },
     /// The disk has done an operation.
     Disk(Done),
+    /// The volume of the data directory was measured.
+    Space(Space),
     /// `next_timeout` has come.
     Timeout,
 }
@@ -51,6 +54,7 @@ impl Shard {
             Input::Request(incoming) => self.request(now, incoming, effects),
             Input::Letter { from, letter } => self.letter(now, from, letter, effects),
             Input::Disk(done) => self.disk_done(now, done, effects),
+            Input::Space(space) => self.measured(space),
             Input::Timeout => self.timeout(now, effects),
             Input::Connected { .. } | Input::Disconnected(_) => {}
         }

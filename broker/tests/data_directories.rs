@@ -7,9 +7,14 @@ mod support;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use net::ErrorCode;
-use support::{Broker, TestDirectory, batch, refusal, start_command};
+use net::messages::DescribeLogDirsRequest;
+use net::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use support::{Broker, PATIENCE, Session, TestDirectory, batch, refusal, start_command};
 
 fn say(error: &str, parts: &[&str]) {
     for part in parts {
@@ -86,6 +91,54 @@ fn a_port_in_use() {
     command.args(["start", "--core-listen", "none", "--listen", &broker.address.to_string(), "--data"]);
     command.arg(test.path());
     say(&refusal(command), &["in use"]);
+}
+
+#[test]
+fn short_of_space_refuses_records_until_there_is_room() {
+    let test = TestDirectory::new("space");
+    let broker = Broker::start(test.path());
+    let mut client = broker.client();
+    assert_eq!(client.create_topic("t", 1, &[]), ErrorCode::None);
+    assert_eq!(client.produce("t", 0, -1, batch(&[b"before"])), Ok(0));
+    let room = client.0.call(4, DescribeLogDirsRequest { topics: None }).expect("it is answered");
+    let room = &room.results[0];
+    assert!(0 < room.usable_bytes && room.usable_bytes <= room.total_bytes, "{room:?}");
+
+    // More than any volume has.
+    reserve(&mut client, Some(&i64::MAX.to_string()));
+    until("records are refused", || {
+        client.produce("t", 0, -1, batch(&[b"maybe"])) == Err(ErrorCode::KafkaStorageError)
+    });
+    assert_eq!(client.read_all("t", 0, 0)[0], (0, b"before".to_vec()), "reads go on");
+
+    reserve(&mut client, None);
+    until("records are taken again", || client.produce("t", 0, -1, batch(&[b"after"])).is_ok());
+    assert_eq!(client.read_all("t", 0, 0).pop().expect("there are records").1, b"after");
+    assert!(broker.stop().success());
+}
+
+/// Sets `log.dir.reserve.bytes` of all brokers, or removes it.
+fn reserve(client: &mut Session, bytes: Option<&str>) {
+    const BROKER: i8 = 4;
+    let (set, delete) = (0, 1);
+    let config = AlterableConfig {
+        name: "log.dir.reserve.bytes".into(),
+        config_operation: if bytes.is_some() { set } else { delete },
+        value: bytes.map(str::to_owned),
+    };
+    let resource =
+        AlterConfigsResource { resource_type: BROKER, resource_name: String::new(), configs: vec![config] };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    let response = client.0.call(1, request).expect("it is answered");
+    assert_eq!(response.responses[0].error_code, ErrorCode::None, "{response:?}");
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Needs root and mounts: left out with a word where there are none.

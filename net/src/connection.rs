@@ -247,11 +247,10 @@ pub fn advertised_api_versions() -> Vec<ApiVersion> {
         .collect()
 }
 
-/// The answer to ApiVersions of a version that we do not know: version 0, so that every client can read it (KIP-511).
+/// The answer to ApiVersions of a version that we do not know: version 0, so that every client can read it, and which
+/// versions of ApiVersions there are (KIP-511).
 fn unsupported_api_versions() -> ApiVersionsResponse {
-    ApiVersionsResponse {
-        error_code: ErrorCode::UnsupportedVersion,
-        api_keys: advertised_api_versions(),
-        ..Default::default()
-    }
+    let mut api_keys = advertised_api_versions();
+    api_keys.retain(|api| api.api_key == ApiKey::ApiVersions.key());
+    ApiVersionsResponse { error_code: ErrorCode::UnsupportedVersion, api_keys, ..Default::default() }
 }

@@ -47,8 +47,6 @@ pub enum AppendError {
         /// The limit.
         max: u32,
     },
-    /// UNSUPPORTED_FOR_MESSAGE_FORMAT: a batch of a format newer than v2.
-    UnsupportedFormat(i8),
     /// UNSUPPORTED_COMPRESSION_TYPE.
     UnsupportedCompression(u8),
     /// INVALID_TIMESTAMP: outside of what the topic allows, with the records at fault.
@@ -78,7 +76,6 @@ impl fmt::Display for AppendError {
             AppendError::MessageTooLarge { bytes, max } => {
                 write!(f, "the batch has {bytes} bytes, max.message.bytes is {max}")
             }
-            AppendError::UnsupportedFormat(magic) => write!(f, "record format {magic} is not known"),
             AppendError::UnsupportedCompression(id) => write!(f, "compression {id} is not known"),
             AppendError::OutOfOrderSequence(why) | AppendError::InvalidProducerEpoch(why) => f.write_str(why),
             AppendError::StorageFull => f.write_str("the volume is full"),
@@ -121,15 +118,48 @@ pub struct RecordBatch {
     restamp: Option<(bool, i64)>,
 }
 
+/// The one batch in the record field of a produce request. What follows it and is no whole batch is left out, as
+/// Kafka does.
+pub fn only_batch(records: &Bytes) -> Result<Bytes, AppendError> {
+    let Some(length) = whole_batch(records)? else {
+        return Err(invalid("a produce request must contain exactly one record batch, and has none"));
+    };
+    if records[16] as i8 != MAGIC {
+        return Err(invalid("only record batches with magic version 2 are allowed"));
+    }
+    if whole_batch(&records[length..])?.is_some() {
+        return Err(invalid("a produce request must contain exactly one record batch, and has more"));
+    }
+    Ok(records.slice(..length))
+}
+
+/// The length of the batch that `bytes` begin with, if they hold all of it. The same refusals in the same order as
+/// Kafka's `ByteBufferLogInputStream`.
+fn whole_batch(bytes: &[u8]) -> Result<Option<usize>, AppendError> {
+    /// What the smallest batch of any format adds to base offset and length.
+    const LENGTH_MIN: i32 = 14;
+    let Some(length) = bytes.get(8..12) else { return Ok(None) };
+    let length = i32::from_be_bytes(length.try_into().expect("four bytes"));
+    if length < LENGTH_MIN {
+        return Err(corrupt(format!("a batch of {length} bytes is impossible")));
+    }
+    let Some(magic) = bytes.get(16) else { return Ok(None) };
+    if !(0..=MAGIC).contains(&(*magic as i8)) {
+        return Err(corrupt(format!("record format {} is not known", *magic as i8)));
+    }
+    let end = length as usize + LENGTH_OVERHEAD;
+    Ok((end <= bytes.len()).then_some(end))
+}
+
 impl UncheckedBatch {
-    /// Takes the record field of a produce request: one batch, and nothing but it.
+    /// Takes the record field of a produce request: one batch, see [`only_batch`].
     #[must_use]
     pub fn new(bytes: Bytes) -> UncheckedBatch {
         UncheckedBatch(bytes)
     }
 
     /// Checks everything that does not depend on the log.
-    pub fn validate(self, rules: &BatchRules) -> Result<RecordBatch, AppendError> {
+    pub fn validate(mut self, rules: &BatchRules) -> Result<RecordBatch, AppendError> {
         let header = self.check_frame(rules)?;
         check_header(&header, rules)?;
         let seen = self.check_records(&header, rules)?;
@@ -144,23 +174,15 @@ impl UncheckedBatch {
         Ok(RecordBatch { bytes: self.0, header, restamp })
     }
 
-    fn check_frame(&self, rules: &BatchRules) -> Result<BatchHeader, AppendError> {
+    fn check_frame(&mut self, rules: &BatchRules) -> Result<BatchHeader, AppendError> {
+        self.0 = only_batch(&self.0)?;
         let bytes = &self.0;
-        if bytes.is_empty() {
-            return Err(invalid("a produce request must contain exactly one record batch, and has none"));
-        }
-        let magic = bytes.get(16).ok_or_else(|| corrupt("shorter than a batch header"))?;
-        match *magic as i8 {
-            MAGIC => {}
-            0 | 1 => return Err(invalid("only record batches with magic version 2 are allowed")),
-            newer => return Err(AppendError::UnsupportedFormat(newer)),
-        }
-        let header = BatchHeader::read(bytes).ok_or_else(|| corrupt("an impossible batch length"))?;
-        if header.bytes > bytes.len() {
-            return Err(corrupt("shorter than its length field says"));
-        }
-        if header.bytes < bytes.len() {
-            return Err(invalid("a produce request must contain exactly one record batch, and has more"));
+        let header = BatchHeader::read(bytes).ok_or_else(|| corrupt("shorter than a batch header"))?;
+        if rules.origin == AppendOrigin::Client && header.base_offset.0 != 0 {
+            return Err(invalid(format!(
+                "the base offset of the batch should be 0, but it is {}",
+                header.base_offset
+            )));
         }
         if bytes.len() > rules.max_message_bytes as usize {
             return Err(AppendError::MessageTooLarge { bytes: bytes.len(), max: rules.max_message_bytes });
@@ -247,12 +269,6 @@ fn check_header(header: &BatchHeader, rules: &BatchRules) -> Result<(), AppendEr
         return Err(invalid(format!(
             "inconsistent offset range: last offset delta {} with {} records",
             header.last_offset_delta, header.record_count
-        )));
-    }
-    if by_client && header.base_offset.0 != 0 {
-        return Err(invalid(format!(
-            "the base offset of the batch should be 0, but it is {}",
-            header.base_offset
         )));
     }
     if by_client && header.is_control() {

@@ -38,16 +38,20 @@ impl LeaderEpochs {
         true
     }
 
-    /// The end offset of the largest epoch at or below `epoch`, as OffsetForLeaderEpoch answers it. None if no
-    /// such epoch is known.
+    /// The end offset of the largest epoch at or below `epoch`, as OffsetForLeaderEpoch answers it. An epoch from
+    /// before the first one ends where that begins; of one that is newer than all nothing is known.
     #[must_use]
     pub fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
         if epoch.0 < 0 {
             return None;
         }
+        if self.latest() == Some(epoch) {
+            return Some((epoch, log_end));
+        }
         let after = self.entries.partition_point(|entry| entry.0 <= epoch);
-        let found = self.entries.get(after.checked_sub(1)?)?;
-        Some((found.0, self.entries.get(after).map_or(log_end, |next| next.1)))
+        let end = self.entries.get(after)?.1;
+        let floor = after.checked_sub(1).map_or(epoch, |before| self.entries[before].0);
+        Some((floor, end))
     }
 
     /// The epoch of the record at `offset`.
@@ -90,11 +94,11 @@ mod tests {
     fn the_end_of_an_epoch_is_the_start_of_the_next() {
         let epochs = epochs(&[(1, 5), (3, 20)]);
         let end = |epoch| epochs.end_offset_for(LeaderEpoch(epoch), Offset(30)).map(|(e, o)| (e.0, o.0));
-        assert_eq!(end(0), None);
+        assert_eq!(end(0), Some((0, 5)));
         assert_eq!(end(1), Some((1, 20)));
         assert_eq!(end(2), Some((1, 20)));
         assert_eq!(end(3), Some((3, 30)));
-        assert_eq!(end(9), Some((3, 30)));
+        assert_eq!(end(9), None);
         assert_eq!(end(-1), None);
     }
 

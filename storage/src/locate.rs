@@ -2,7 +2,7 @@
 //! that the walk asks for and feeds them back, in whatever way it reads best.
 
 use crate::header::{BatchHeader, HEADER_BYTES, MAGIC};
-use crate::op::{DiskError, DiskErrorKind, IndexEntry, LocateOp, LocateTarget, LocatedRange};
+use crate::op::{DiskError, DiskErrorKind, FileName, IndexEntry, LocateOp, LocateTarget, LocatedRange};
 use crate::types::Offset;
 
 /// The distance of entries in a sparse index.
@@ -30,7 +30,8 @@ pub enum LocateStep {
 pub struct LocateWalk {
     op: LocateOp,
     position: u64,
-    next_offset: Offset,
+    /// Where the next batch has to begin, if that is known.
+    next_offset: Option<Offset>,
     max_timestamp: i64,
     last_learnt: u64,
     found: LocatedRange,
@@ -44,7 +45,10 @@ impl LocateWalk {
         LocateWalk {
             op: *op,
             position: op.start,
-            next_offset: Offset(0),
+            next_offset: match op.file {
+                FileName::Segment { base, .. } if op.start == 0 => Some(base),
+                _ => None,
+            },
             max_timestamp: -1,
             last_learnt: op.start,
             found: LocatedRange::default(),
@@ -74,6 +78,8 @@ impl LocateWalk {
             }
             match BatchHeader::read(window.get(at..).unwrap_or_default()) {
                 Some(header) if self.continues(&header) => self.visit(&header),
+                // What was found is sound; whoever asks for what follows is told.
+                _ if self.found.length > 0 => self.done = Some(Ok(())),
                 _ => {
                     let message = format!("{} holds no batch at {}", self.op.file, self.position);
                     self.done = Some(Err(DiskError::new(DiskErrorKind::Corrupt, message)));
@@ -82,10 +88,12 @@ impl LocateWalk {
         }
     }
 
+    /// Headers are not under a checksum as they pass by: one that does not join the last is rot, and what it hides must
+    /// not be passed over. Nothing is compacted, so there are no gaps.
     fn continues(&self, header: &BatchHeader) -> bool {
         header.magic == MAGIC
             && header.last_offset_delta >= 0
-            && header.base_offset >= self.next_offset
+            && self.next_offset.is_none_or(|offset| header.base_offset == offset)
             && self.position + header.bytes as u64 <= self.op.end
     }
 
@@ -108,7 +116,7 @@ impl LocateWalk {
             }
         }
         self.position += header.bytes as u64;
-        self.next_offset = header.last_offset().next();
+        self.next_offset = Some(header.last_offset().next());
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
     }
 
@@ -133,5 +141,68 @@ impl LocateWalk {
             let max_timestamp_before = self.max_timestamp;
             self.found.learnt.push(IndexEntry { offset: header.base_offset, position, max_timestamp_before });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::RecordBatchBuilder;
+    use crate::header;
+    use crate::op::FileName;
+    use crate::types::{LeaderEpoch, PartitionKey};
+    use bytes::Bytes;
+
+    /// Three batches of two records each, as they lie in a segment.
+    fn segment() -> Vec<Vec<u8>> {
+        let batch = |base| {
+            let built: Bytes = RecordBatchBuilder::new().record(1, None, None).record(1, None, None).build();
+            let mut batch = built.to_vec();
+            header::stamp(&mut batch, Offset(base), LeaderEpoch(0));
+            batch
+        };
+        vec![batch(10), batch(12), batch(14)]
+    }
+
+    fn find(segment: &[Vec<u8>], from: i64) -> Result<LocatedRange, DiskError> {
+        let bytes = segment.concat();
+        let target = LocateTarget::Range {
+            from: Offset(from),
+            limit: Offset(16),
+            max_bytes: 1 << 20,
+            min_one: true,
+            stop: bytes.len() as u64,
+        };
+        let file = FileName::Segment { partition: PartitionKey::default(), base: Offset(10) };
+        let mut walk = LocateWalk::new(&LocateOp { file, start: 0, end: bytes.len() as u64, target });
+        loop {
+            match walk.step() {
+                LocateStep::Read { position, length } => {
+                    walk.feed(&bytes[position as usize..position as usize + length]);
+                }
+                LocateStep::Done(result) => return result,
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_does_not_join_the_last_is_corrupt_and_not_passed_over() {
+        let sound = segment();
+        let found = find(&sound, 13).expect("it is sound");
+        assert_eq!((found.position, found.length), (sound[0].len() as u64, (sound[1].len() * 2) as u32));
+        // It claims to end before the offset that is looked for: what is served next would leave a gap.
+        let mut shorter = segment();
+        shorter[1][26] = 0;
+        assert!(find(&shorter, 13).is_err());
+        for changed in 0..2 {
+            let mut moved = segment();
+            moved[changed][7] ^= 1;
+            assert!(find(&moved, 13).is_err(), "the base of batch {changed} is another");
+        }
+        let mut moved = segment();
+        moved[2][7] ^= 1;
+        let found = find(&moved, 13).expect("what stands before the rot can be read");
+        assert_eq!(found.length, sound[1].len() as u32);
+        assert!(find(&moved, 14).is_err());
     }
 }

@@ -138,7 +138,7 @@ pub struct Appended {
     pub base_offset: Offset,
     /// Offset of the last record; durable when the durable end is above.
     pub last_offset: Offset,
-    /// The time of the append, if the topic stamps it on records.
+    /// The time of the append, if the topic stamps it on records; of a duplicate, the largest timestamp.
     pub log_append_time_ms: Option<i64>,
     /// First offset of the log.
     pub log_start_offset: Offset,
@@ -442,7 +442,8 @@ impl Store {
             LogAppend::Duplicate { base, last, timestamp_ms } => Ok(Appended {
                 base_offset: base,
                 last_offset: last,
-                log_append_time_ms: stamped.then_some(timestamp_ms),
+                // Kafka tells the time of a duplicate whoever stamped it.
+                log_append_time_ms: Some(timestamp_ms),
                 log_start_offset,
                 duplicate: true,
             }),

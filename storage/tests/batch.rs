@@ -69,18 +69,31 @@ fn what_is_not_one_whole_v2_batch_is_refused() {
     let mut wrong_crc = good.to_vec();
     wrong_crc[70] ^= 1;
     assert!(matches!(validate(Bytes::new()), Err(E::InvalidRecord { .. })));
-    assert!(matches!(validate(good.slice(..10)), Err(E::CorruptMessage(_))));
-    assert!(matches!(validate(good.slice(..40)), Err(E::CorruptMessage(_))));
-    assert!(matches!(validate(cut), Err(E::CorruptMessage(_))));
+    assert!(matches!(validate(good.slice(..10)), Err(E::InvalidRecord { .. })));
+    assert!(matches!(validate(good.slice(..40)), Err(E::InvalidRecord { .. })));
+    assert!(matches!(validate(cut), Err(E::InvalidRecord { .. })));
     assert!(matches!(validate(two), Err(E::InvalidRecord { .. })));
     assert!(matches!(validate(wrong_crc.into()), Err(E::CorruptMessage(_))));
     assert!(matches!(validate(changed(16, &[1])), Err(E::InvalidRecord { .. })));
-    assert!(matches!(validate(changed(16, &[3])), Err(E::UnsupportedFormat(3))));
+    assert!(matches!(validate(changed(16, &[3])), Err(E::CorruptMessage(_))));
     assert!(matches!(validate(changed(8, &(-1i32).to_be_bytes())), Err(E::CorruptMessage(_))));
-    assert!(matches!(validate(changed(8, &i32::MAX.to_be_bytes())), Err(E::CorruptMessage(_))));
+    assert!(matches!(validate(changed(8, &i32::MAX.to_be_bytes())), Err(E::InvalidRecord { .. })));
     let rules = BatchRules { max_message_bytes: 70, ..RULES };
     let large = UncheckedBatch::new(good.clone()).validate(&rules);
     assert_eq!(large.err(), Some(E::MessageTooLarge { bytes: good.len(), max: 70 }));
+}
+
+#[test]
+fn what_follows_a_batch_and_is_none_is_left_out() {
+    let good = two_records().build();
+    for more in [&good[..5], &good[..40], &good[..good.len() - 1]] {
+        let batch = validate([&good[..], more].concat().into()).expect("one whole batch");
+        assert_eq!(stored(&batch).len(), good.len());
+    }
+    let mut unknown = good.to_vec();
+    unknown[16] = 9;
+    let refused = validate([&good[..], &unknown].concat().into()).err();
+    assert!(matches!(refused, Some(AppendError::CorruptMessage(_))), "{refused:?}");
 }
 
 #[test]

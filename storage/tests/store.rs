@@ -64,6 +64,11 @@ fn a_duplicate_gets_its_old_offsets_also_after_a_restart() {
         let again = world.append(key(0), producer_batch(5, 0, 0, 1, 2, now));
         assert!(again.duplicate, "after {restart} restarts");
         assert_eq!((again.base_offset, again.last_offset), (first.base_offset, first.last_offset));
+        assert_eq!(
+            again.log_append_time_ms,
+            Some(now),
+            "as Kafka tells it, although the producer stamped it"
+        );
         if restart == 1 {
             world.checkpoint();
         }

@@ -10,6 +10,7 @@
 # BROKER_ARGS    further arguments of `monedula start`
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$here/process.sh"
 dir=${BROKER_DIR:?"set BROKER_DIR to the directory of data, log and pid file"}
 root=$(cd "$here/../../.." && pwd)
 binary=${BROKER_BINARY:-${CARGO_TARGET_DIR:-$root/target}/release/monedula}
@@ -25,24 +26,7 @@ launch() {
   "$binary" start --data "$dir/data" --listen "127.0.0.1:$port" --core-listen "127.0.0.1:$((port + 1))" \
     ${extra[@]+"${extra[@]}"} >>"$dir/log" 2>&1 </dev/null &
   echo $! >"$dir/pid"
-  for _ in $(seq 600); do
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return; fi
-    kill -0 "$(<"$dir/pid")" 2>/dev/null || break
-    sleep 0.05
-  done
-  tail -20 "$dir/log" >&2
-  echo "the broker did not start; its log is $dir/log" >&2
-  return 1
-}
-
-halt() { # signal
-  local pid
-  [[ -e $dir/pid ]] || return 0
-  pid=$(<"$dir/pid")
-  kill "-$1" "$pid" 2>/dev/null || true
-  for _ in $(seq 300); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
-  if kill -9 "$pid" 2>/dev/null; then echo "the broker had to be killed: it did not stop within 15 s" >&2; fi
-  rm -f "$dir/pid"
+  wait_for_port "the broker" "$port" 30
 }
 
 case ${1:-help} in
@@ -55,9 +39,9 @@ start)
   launch
   echo "Monedula listens on 127.0.0.1:$(<"$dir/port"), pid $(<"$dir/pid")"
   ;;
-kill) halt KILL ;;
-restart) halt TERM; launch ;;
-stop) halt TERM ;;
+kill) halt "the broker" KILL 15 ;;
+restart) halt "the broker" TERM 15; launch ;;
+stop) halt "the broker" TERM 15 ;;
 pid) cat "$dir/pid" ;;
 bootstrap) echo "127.0.0.1:$(<"$dir/port")" ;;
 *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;

@@ -37,7 +37,8 @@ class World:
         self.brokers = brokers
 
     def prepare(self):
-        self.create(DATA, 2)
+        # Its records are old: Kafka would remove them half a minute after its start.
+        self.create(DATA, 2, [("retention.ms", "-1")])
         self.create(EMPTY, 1)
         for values in ([b"%d" % i for i in range(10)], [b"%d" % i for i in range(10, 20)]):
             first = int(values[0])
@@ -59,18 +60,19 @@ class World:
         return [broker.ask(api, version, body) for broker in self.brokers]
 
     def create(self, topic, partitions, configs=()):
+        """Raises if a broker does not create it."""
         body = {"Topics": [{"Name": topic, "NumPartitions": partitions, "ReplicationFactor": 1,
                             "Configs": [{"Name": name, "Value": value} for name, value in configs]}], "timeoutMs": 30_000}
         for broker in self.brokers:
             answer = broker.ask("CreateTopics", 4, body)
             if not isinstance(answer, dict):    # the case before this one cost the connection
                 answer = broker.ask("CreateTopics", 4, body)
-            assert isinstance(answer, dict), f"{broker.name}: CreateTopics: {answer}"
-            assert answer["Topics"][0]["ErrorCode"] == 0, f"{broker.name}: {answer}"
+            if not isinstance(answer, dict) or answer["Topics"][0]["ErrorCode"] != 0:
+                raise RuntimeError(f"{broker.name} does not create {topic}: {answer}")
             # Kafka's answer may come before the leader is ready.
             for _ in range(100):
                 ends = broker.ask("ListOffsets", 2, list_offsets(topic, -1))
-                if ends["Topics"][0]["Partitions"][0]["ErrorCode"] == 0:
+                if isinstance(ends, dict) and ends["Topics"][0]["Partitions"][0]["ErrorCode"] == 0:
                     break
                 time.sleep(0.02)
 
@@ -81,7 +83,9 @@ class World:
         answers = []
         for broker in self.brokers:
             for before_api, before_version, body in case.before:
-                broker.ask(before_api, before_version, body(topic))
+                answer = broker.ask(before_api, before_version, body(topic))
+                if not isinstance(answer, dict):
+                    answer = broker.ask(before_api, before_version, body(topic))
             body = case.body(topic) if callable(case.body) else case.body
             # A group request may meet a coordinator that loads still, or a leader that is not ready.
             for _ in range(20):
@@ -201,6 +205,10 @@ CASES = {
         Case("short garbage", lambda t: produce(t, b"garbage"), topic=(1,)),
         Case("long garbage", lambda t: produce(t, bytes(range(200))), topic=(1,)),
         Case("two batches", lambda t: produce(t, batch(VALUES) + batch(VALUES)), topic=(1,)),
+        Case("half a batch", lambda t: produce(t, batch(VALUES)[:-5]), topic=(1,)),
+        Case("bytes behind a batch", lambda t: produce(t, batch(VALUES) + b"more"), topic=(1,)),
+        Case("half a batch behind a batch", lambda t: produce(t, batch(VALUES) + batch(VALUES)[:-5]), topic=(1,)),
+        Case("base offset 5", lambda t: produce(t, b"\0" * 7 + b"\5" + batch(VALUES)[8:]), topic=(1,)),
         Case("wrong crc", lambda t: produce(t, batch(VALUES, crc=1)), topic=(1,)),
         Case("magic 1", lambda t: produce(t, batch(VALUES, magic=1)), topic=(1,)),
         Case("magic 3", lambda t: produce(t, batch(VALUES, magic=3)), topic=(1,)),
@@ -378,7 +386,7 @@ CASES = {
         Case("unknown topic", alter(TOPIC, GONE, ("retention.ms", "1"))),
         Case("broker 4711", alter(BROKER, "4711", ("log.cleaner.threads", "1"))),
         Case("type 77", alter(77, "x", ("a", "1"))),
-        Case("twice", lambda t: {**alter(TOPIC, t), "Resources": alter(TOPIC, t)["Resources"] * 2}, topic=(1,)),
+        # A resource that is named twice is not asked: Kafka never answers.
     ],
     "IncrementalAlterConfigs": [
         Case("set", lambda t: change(TOPIC, t, ("retention.ms", SET, "5000")), topic=(1,)),

@@ -12,6 +12,7 @@
 # KAFKA_HEAP  default 1g
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$here/../common/process.sh"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/monedula-compat
 
 classpath() {
@@ -72,24 +73,7 @@ launch() {
     -Djava.awt.headless=true -cp "$classpath" -Dlog4j2.configurationFile="$here/log4j2.properties" \
     kafka.Kafka "$dir/server.properties" >>"$dir/log" 2>&1 </dev/null &
   echo $! >"$dir/pid"
-  for _ in $(seq 300); do
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return; fi
-    kill -0 "$(<"$dir/pid")" 2>/dev/null || break
-    sleep 0.2
-  done
-  tail -20 "$dir/log" >&2
-  echo "Kafka did not start; its log is $dir/log" >&2
-  return 1
-}
-
-halt() { # signal
-  local pid
-  [[ -e $dir/pid ]] || return 0
-  pid=$(<"$dir/pid")
-  kill "-$1" "$pid" 2>/dev/null || true
-  for _ in $(seq 150); do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
-  kill -9 "$pid" 2>/dev/null || true
-  rm -f "$dir/pid"
+  wait_for_port Kafka "$port" 60
 }
 
 command=${1:-help}
@@ -108,9 +92,9 @@ start)
   launch
   echo "Kafka listens on 127.0.0.1:$(<"$dir/port"), pid $(<"$dir/pid")"
   ;;
-kill) directory; halt KILL ;;
-restart) directory; halt TERM; launch ;;
-stop) directory; halt TERM ;;
+kill) directory; halt Kafka KILL 30 ;;
+restart) directory; halt Kafka TERM 30; launch ;;
+stop) directory; halt Kafka TERM 30 ;;
 pid) directory; cat "$dir/pid" ;;
 bootstrap) directory; echo "127.0.0.1:$(<"$dir/port")" ;;
 *) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;

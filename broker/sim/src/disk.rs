@@ -165,6 +165,15 @@ impl File {
     }
 }
 
+/// A bit that has flipped.
+#[derive(Clone, Debug)]
+pub struct Rot {
+    /// Where, for the trace.
+    pub what: String,
+    /// The batch of a segment that it is in: its partition and its base offset.
+    pub batch: Option<(PartitionKey, i64)>,
+}
+
 #[derive(Clone, Debug)]
 enum Job {
     Log { shard: u16, op: Op },
@@ -652,23 +661,48 @@ impl Disk {
         Some(format!("late write of {} bytes at {} of {:?}", write.bytes.len(), write.position, write.name))
     }
 
-    /// Flips a bit of a WAL or a checkpoint; says where. Segments leave without being looked at, and are not touched.
-    pub fn rot(&mut self) -> Option<String> {
+    /// Flips a bit of a WAL, a checkpoint or an index.
+    pub fn rot(&mut self) -> Option<Rot> {
+        let name = self.some_file(|name| !matches!(name, Name::Meta(_)) && !is_segment(name))?;
+        let content = &self.files[&name].content;
+        let last = content.iter().rposition(|byte| *byte != 0).expect("some_file has looked");
+        let byte = self.random.below(last as u64 + 1) as usize;
+        self.flip(name, byte, None)
+    }
+
+    /// Flips a bit of a batch in a segment. Not in its base offset, which no checksum covers, in Kafka neither; nor in its
+    /// leader epoch, of which the same is true and which matters less.
+    pub fn rot_segment(&mut self) -> Option<Rot> {
+        const LENGTH: usize = 8;
+        const LEADER_EPOCH: std::ops::Range<usize> = 12..16;
+        let name = self.some_file(is_segment)?;
+        let batches = batches_of(&self.files[&name].content);
+        if batches.is_empty() {
+            return None;
+        }
+        let (start, length, base_offset) = *self.random.pick(&batches);
+        let mut byte = self.random.between(LENGTH as u64, length as u64 - 1) as usize;
+        if LEADER_EPOCH.contains(&byte) {
+            byte = LEADER_EPOCH.end;
+        }
+        let partition = partition_of(&name).expect("a segment is of a partition");
+        self.flip(name, start + byte, Some((partition, base_offset)))
+    }
+
+    fn some_file(&mut self, wanted: impl Fn(&Name) -> bool) -> Option<Name> {
         let names: Vec<Name> = self
             .files
             .iter()
-            .filter(|(name, file)| wal_shard_of(name).is_some() && file.content.iter().any(|byte| *byte != 0))
+            .filter(|(name, file)| wanted(name) && file.content.iter().any(|byte| *byte != 0))
             .map(|(name, _)| *name)
             .collect();
-        if names.is_empty() {
-            return None;
-        }
-        let name = *self.random.pick(&names);
-        let content = &mut self.files.get_mut(&name).expect("just listed").content;
-        let last = content.iter().rposition(|byte| *byte != 0).expect("just seen");
-        let place = self.random.below(last as u64 + 1) as usize;
-        content[place] ^= 1 << self.random.below(8);
-        Some(format!("rot in byte {place} of {name:?}"))
+        if names.is_empty() { None } else { Some(*self.random.pick(&names)) }
+    }
+
+    fn flip(&mut self, name: Name, byte: usize, batch: Option<(PartitionKey, i64)>) -> Option<Rot> {
+        let content = &mut self.files.get_mut(&name)?.content;
+        content[byte] ^= 1 << self.random.below(8);
+        Some(Rot { what: format!("rot in byte {byte} of {name:?}, batch {batch:?}"), batch })
     }
 }
 
@@ -698,6 +732,27 @@ impl RecoverySource for Disk {
     fn sync(&mut self, file: &FileName) -> Result<(), DiskError> {
         self.file(Name::Log(*file)).map(File::flush)
     }
+}
+
+fn is_segment(name: &Name) -> bool {
+    matches!(name, Name::Log(FileName::Segment { .. }))
+}
+
+/// Where each batch of a segment begins, its length, its base offset.
+fn batches_of(content: &[u8]) -> Vec<(usize, usize, i64)> {
+    const HEADER_BYTES: usize = 61;
+    let (mut batches, mut at) = (Vec::new(), 0);
+    while let Some(header) = content.get(at..at + HEADER_BYTES) {
+        let base_offset = i64::from_be_bytes(header[..8].try_into().expect("eight bytes"));
+        let length = i32::from_be_bytes(header[8..12].try_into().expect("four bytes"));
+        let length = usize::try_from(length).unwrap_or(0) + 12;
+        if length < HEADER_BYTES || at + length > content.len() {
+            break;
+        }
+        batches.push((at, length, base_offset));
+        at += length;
+    }
+    batches
 }
 
 fn gather(parts: &[Bytes]) -> Vec<u8> {

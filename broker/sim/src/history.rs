@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use crate::checker::{Checker, Violation};
 use crate::records::{ReadBatch, Value};
 
+/// How long after its interval something may be flushed: the disk may be busy.
+const FLUSH_SLACK_US: u64 = 500_000;
+
 /// A partition, by its topic's name: a name is given once.
 pub type Place = (String, i32);
 
@@ -29,6 +32,8 @@ pub struct Policy {
     pub retention_ms: Option<i64>,
     /// `retention.bytes`, if it is set.
     pub retention_bytes: Option<i64>,
+    /// `flush.interval.ms`, if `flush.mode` is `interval`: what was acknowledged this shortly before a crash may be lost.
+    pub flush_interval_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +55,10 @@ pub struct History {
     crashes_us: Vec<u64>,
     /// First offsets that the broker itself reported as lost.
     excused: BTreeMap<Place, i64>,
+    /// First offsets where bits rotted in a segment.
+    rotten: BTreeMap<Place, i64>,
+    /// How often clients met rot in a segment, and knew it by its checksum.
+    pub rot_met: u64,
     /// From when on losses are excused wherever they are.
     all_excused: bool,
     /// Acknowledged later than this before a crash, the last block may be lost together with its trace (rot only).
@@ -96,6 +105,24 @@ impl History {
     /// A process ended without a clean stop.
     pub fn crashed(&mut self, now_us: u64) {
         self.crashes_us.push(now_us);
+        // What nobody knew for long is forgotten where it may be lost.
+        for log in self.logs.values_mut() {
+            let Some(interval_ms) = log.policy.flush_interval_ms else { continue };
+            let Log { known, places, .. } = log;
+            known.retain(|_, known| {
+                let is_owed = known.at_us + interval_ms * 1_000 + FLUSH_SLACK_US <= now_us;
+                if !is_owed {
+                    places.remove(&known.value);
+                }
+                is_owed
+            });
+        }
+    }
+
+    /// Bits rotted in a segment, in a batch that begins at `from`.
+    pub fn rotted(&mut self, place: &Place, from: i64) {
+        let rotten = self.rotten.entry(place.clone()).or_insert(from);
+        *rotten = from.min(*rotten);
     }
 
     /// The broker has reported that a partition lost its records from an offset on.
@@ -217,12 +244,18 @@ impl History {
         self.fail(self.loss(0), message);
     }
 
-    /// An idempotent producer is refused the sequence that is next.
-    pub fn out_of_sequence(&mut self, place: &Place, message: String) {
+    /// An idempotent producer is refused the sequence that is next. True if that is in order, as what was acknowledged
+    /// may be lost: then it has to begin again.
+    pub fn out_of_sequence(&mut self, place: &Place, message: String) -> bool {
+        let interval = self.logs.get(place).is_some_and(|log| log.policy.flush_interval_ms.is_some());
+        if interval && !self.crashes_us.is_empty() {
+            return true;
+        }
         if !self.all_excused && !self.excused.contains_key(place) && self.uncertain_us == 0 {
             // After a crash it is what was acknowledged before that is gone, and its sequence with it.
             self.fail(if self.crashes_us.is_empty() { Checker::C2 } else { Checker::S1 }, message);
         }
+        false
     }
 
     /// Records were read at or above the high watermark that came with them.
@@ -233,8 +266,12 @@ impl History {
         );
     }
 
-    /// What was read is no batch.
-    pub fn unreadable(&mut self, place: &Place, what: &str) {
+    /// What was read at or behind an offset is no batch.
+    pub fn unreadable(&mut self, place: &Place, at: i64, what: &str) {
+        if self.rotten.get(place).is_some_and(|from| *from <= at) {
+            self.rot_met += 1;
+            return;
+        }
         self.fail(Checker::S3, format!("{place:?} was served corrupt: {what}"));
     }
 
@@ -313,7 +350,9 @@ impl History {
         }
         for (offset, known) in log.known.range(log_start..) {
             let found = there.get(offset);
-            if found != Some(&known.value) && !self.is_excused(place, *offset, known) {
+            // What stands behind rot is not read; another value in its place is no rot.
+            let hidden = found.is_none() && self.rotten.get(place).is_some_and(|from| from <= offset);
+            if found != Some(&known.value) && !hidden && !self.is_excused(place, *offset, known) {
                 let how = if known.acknowledged { "acknowledged" } else { "seen" };
                 let message = format!(
                     "{place:?}: {:?} at {offset} was {how}, in the end there is {found:?}",
@@ -420,6 +459,32 @@ mod tests {
         assert_eq!(names(&history)[1], Checker::C2);
         history.read(13, &place, &batch(&[(0, value(9))]));
         assert!(names(&history).contains(&Checker::C3));
+    }
+
+    #[test]
+    fn a_flush_interval_excuses_what_is_younger_and_nothing_else() {
+        let (mut history, place) = history();
+        history.topic("t", 1, Policy { flush_interval_ms: Some(100), ..Policy::default() });
+        history.acknowledged(1_000_000, &place, 2, 0, &[value(2)]);
+        history.crashed(1_200_000);
+        assert!(history.out_of_sequence(&place, String::new()), "its sequence may be lost, too");
+        history.drained(0, &place, 0, &[batch(&[(0, value(0)), (1, value(1))])]);
+        assert_eq!(names(&history), []);
+        history.drained(0, &place, 0, &[batch(&[(0, value(0))])]);
+        assert_eq!(names(&history), [Checker::S1], "it was flushed long ago");
+    }
+
+    #[test]
+    fn rot_hides_what_stands_behind_it_and_excuses_no_other_value() {
+        let (mut history, place) = history();
+        history.unreadable(&place, 1, "a checksum");
+        assert_eq!(names(&history), [Checker::S3], "nothing has rotted yet");
+        history.rotted(&place, 1);
+        history.unreadable(&place, 1, "a checksum");
+        history.drained(0, &place, 0, &[batch(&[(0, value(0))])]);
+        assert_eq!((history.violations.len(), history.rot_met), (1, 1));
+        history.drained(0, &place, 0, &[batch(&[(0, value(0)), (1, value(7))])]);
+        assert_eq!(names(&history)[1], Checker::P1);
     }
 
     #[test]

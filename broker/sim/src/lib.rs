@@ -6,6 +6,7 @@ pub mod random;
 pub mod queue;
 pub mod trace;
 pub mod checker;
+pub mod codec;
 pub mod records;
 pub mod history;
 pub mod disk;

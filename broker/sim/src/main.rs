@@ -52,10 +52,11 @@ fn main() -> ExitCode {
         }
         if cli.seeds == 1 && cli.minutes.is_none() {
             println!(
-                "seed {seed}: {} acknowledged, {} read, {} lives, trace {:016x}{}",
+                "seed {seed}: {} acknowledged, {} read, {} lives, {} times met rot, trace {:016x}{}",
                 outcome.acknowledged,
                 outcome.read,
                 outcome.lives,
+                outcome.rot_met,
                 outcome.trace,
                 outcome.unavailable.map(|why| format!(", unavailable: {why}")).unwrap_or_default()
             );

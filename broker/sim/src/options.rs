@@ -5,6 +5,7 @@ use storage::config::{Mutation, StoreConfig};
 use crate::client::admin::TopicPlan;
 use crate::client::consumer::ConsumerOptions;
 use crate::client::producer::ProducerOptions;
+use crate::codec::CODECS;
 use crate::disk::DiskFaults;
 use crate::history::{Place, Policy};
 use crate::random::Random;
@@ -33,6 +34,8 @@ pub struct Options {
     pub full_percent: u64,
     /// Whether bits rot while the broker is down. Then losses that it reports are allowed.
     pub rot: bool,
+    /// Whether bits of segments rot as well. Then their readers are to find them.
+    pub rot_segments: bool,
     /// Bits that rot at one end of the process, at most.
     pub rot_max: u64,
     /// Whether the last thing before the comparison is a crash.
@@ -83,6 +86,7 @@ impl Options {
             reset_interval_us: *random.pick(&[0, 0, 100_000, 1_000_000]),
             full_percent: *random.pick(&[0, 0, 0, 30]),
             rot,
+            rot_segments: false,
             rot_max: 2,
             final_crash: random.percent(70),
             disk: DiskFaults {
@@ -109,7 +113,34 @@ impl Options {
             deletes_records: random.percent(30),
             topics,
         };
-        if rot { options.with_rot() } else { options }
+        let random = &mut Random::new(seed, "modes");
+        if !rot {
+            return if random.percent(30) { options.with_flush_intervals(random) } else { options };
+        }
+        let options = options.with_rot();
+        if random.percent(60) { options.with_rot_in_segments() } else { options }
+    }
+
+    /// The same world, in which some topics are acknowledged from memory. How late their flush may be is only known where
+    /// the disk takes everything in about its time.
+    fn with_flush_intervals(mut self, random: &mut Random) -> Options {
+        self.full_percent = 0;
+        self.stall_permille = 0;
+        self.disk.spike_permille = 0;
+        self.disk.flush_failure_permille = 0;
+        for topic in &mut self.topics {
+            if random.percent(70) {
+                topic.flush_every(*random.pick(&[20, 100, 400]));
+            }
+        }
+        self
+    }
+
+    /// The same world, where bits of segments rot while the broker is down.
+    pub fn with_rot_in_segments(mut self) -> Options {
+        self = self.with_rot();
+        self.rot_segments = true;
+        self
     }
 
     /// A short world in which the power fails often, for tests.
@@ -121,6 +152,8 @@ impl Options {
         options.final_crash = true;
         options.full_percent = 0;
         options.rot = false;
+        options.rot_segments = false;
+        options.topics.iter_mut().for_each(TopicPlan::flush_always);
         options.disk.lost_percent = 90;
         options.disk.flush_failure_permille = 0;
         for producer in &mut options.producers {
@@ -209,7 +242,9 @@ fn some_places(random: &mut Random, places: &[Place]) -> Vec<Place> {
 
 fn draw_producer(random: &mut Random, places: &[Place]) -> ProducerOptions {
     let idempotent = random.percent(60);
+    let codec = *random.pick(&CODECS);
     ProducerOptions {
+        codec,
         idempotent,
         acks: if idempotent { -1 } else { *random.pick(&[0, 1, -1, -1]) },
         in_flight_max: random.between(1, 5) as usize,
@@ -217,7 +252,7 @@ fn draw_producer(random: &mut Random, places: &[Place]) -> ProducerOptions {
         records_max: *random.pick(&[1, 3, 20]),
         value_bytes_max: *random.pick(&[20, 200, 3_000]),
         timeout_ms: *random.pick(&[30_000, 30_000, 50]),
-        version: random.between(3, 11) as i16,
+        version: random.between(codec.produce_version_min(), 11) as i16,
         places: some_places(random, places),
     }
 }

@@ -67,6 +67,8 @@ pub struct Outcome {
     pub read: u64,
     /// Processes that were started.
     pub lives: u64,
+    /// Batches with rot in a segment that clients knew by their checksums.
+    pub rot_met: u64,
     /// The broker did not start again, and said why. Only where bits rot.
     pub unavailable: Option<String>,
 }
@@ -732,19 +734,24 @@ impl World {
     }
 
     fn process_is_gone(&mut self) {
-        if let Some(process) = self.process.take() {
-            self.partitions = partitions_of(process.image());
+        let image = self.process.take().map(|process| process.image().clone());
+        if let Some(image) = &image {
+            self.partitions = partitions_of(image);
         }
         self.life += 1;
         let open: Vec<u64> = self.pipes.keys().copied().collect();
+        let from_memory = self.options.topics.iter().any(|topic| topic.policy.flush_interval_ms.is_some());
         for connection in open {
-            self.send_to_client(connection, ToClient::Closed);
+            if from_memory {
+                // An answer that arrives after the crash would be of what the crash may have taken.
+                self.lose_connection(connection);
+            } else {
+                self.send_to_client(connection, ToClient::Closed);
+            }
         }
         if self.options.rot && self.phase == Phase::Faults {
             for _ in 0..self.faults.below(self.options.rot_max + 1) {
-                if let Some(what) = self.disk.rot() {
-                    say!(self, "{what}");
-                }
+                self.rot(image.as_deref());
             }
         }
         if self.phase == Phase::Faults && self.faults.percent(self.options.reshard_percent) {
@@ -752,6 +759,17 @@ impl World {
         }
         let after = self.faults.between(500, 100_000);
         self.queue.after(after, Event::Start);
+    }
+
+    fn rot(&mut self, image: Option<&Image>) {
+        let in_segment = self.options.rot_segments && self.faults.percent(50);
+        let rot = if in_segment { self.disk.rot_segment() } else { self.disk.rot() };
+        let Some(rot) = rot else { return };
+        say!(self, "{}", rot.what);
+        let Some((key, from)) = rot.batch else { return };
+        if let Some(topic) = image.and_then(|image| image.topic_by_id(key.topic_id)) {
+            self.history.rotted(&(topic.name.to_string(), key.partition), from);
+        }
     }
 
     fn go_on_stopping(&mut self) {
@@ -796,6 +814,11 @@ impl World {
         }
         let connection = *self.faults.pick(&open);
         say!(self, "connection {connection} is reset");
+        self.lose_connection(connection);
+    }
+
+    /// A connection is gone, with all that is on its way.
+    fn lose_connection(&mut self, connection: u64) {
         if let Some(pipe) = self.pipes.remove(&connection) {
             if let Some(shard) = self.process.as_mut().and_then(|p| p.disconnect(ConnectionId(connection))) {
                 self.request_turn(Address::Shard(ShardId(shard)));
@@ -883,6 +906,7 @@ impl World {
             acknowledged: self.history.acknowledged,
             read: self.history.read,
             lives: self.life,
+            rot_met: self.history.rot_met,
             unavailable: self.unavailable,
         }
     }

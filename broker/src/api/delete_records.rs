@@ -37,6 +37,9 @@ pub(super) fn handle(
                 Some(_) if shard.is_internal(&topic.name) => {
                     Part::Known((ErrorCode::InvalidTopicException, -1))
                 }
+                Some(_) if is_only_compacted(shard, &topic.name) => {
+                    Part::Known((ErrorCode::PolicyViolation, -1))
+                }
                 Some(key) => Part::Ask(key, DeleteRecordsPart { key, before: partition.offset }),
             });
         }
@@ -53,6 +56,14 @@ pub(super) fn handle(
             effects.respond(&context, Response::DeleteRecords(response(layout, results)));
         },
     );
+}
+
+/// Whether the policy of a topic keeps the last record of each key for ever.
+fn is_only_compacted(shard: &Shard, topic: &str) -> bool {
+    shard.image.topic(topic).is_some_and(|topic| {
+        let cleanup = shard.config.log_config(&topic.name, &topic.configs).cleanup;
+        cleanup.compact && !cleanup.delete
+    })
 }
 
 fn low_watermarks(answer: Answer) -> Vec<LowWatermark> {

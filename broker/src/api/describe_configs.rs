@@ -83,7 +83,8 @@ fn result(
         Ok(_) => (ErrorCode::None, String::new()),
         Err((code, message)) => (*code, message.clone()),
     };
-    let wanted = resource.configuration_keys;
+    // Kafka takes no names for all names.
+    let wanted = resource.configuration_keys.filter(|keys| !keys.is_empty());
     let is_wanted = |name: &str| wanted.as_ref().is_none_or(|keys| keys.iter().any(|key| key == name));
     let configs = described
         .unwrap_or_default()

@@ -1,4 +1,4 @@
-//! DescribeLogDirs, versions 1–4: the size of each log, asked of every shard.
+//! DescribeLogDirs, versions 1–4: the size of each log, asked of every shard, and the room on the volume (KIP-827).
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use storage::PartitionKey;
 use crate::effects::{Context, Effects};
 use crate::letter::{Answer, Ask};
 use crate::shard::Shard;
+use crate::volume::Space;
 
 /// Asks all shards; the one log directory answers for them together.
 pub(super) fn handle(
@@ -23,8 +24,13 @@ pub(super) fn handle(
     let asks = shard.everyone().map(|address| (address, Ask::LogDirs)).collect();
     let finish = move |shard: &mut Shard, _, answers: Vec<Answer>, effects: &mut Effects| {
         let sizes = answers.into_iter().flat_map(sizes);
+        let of_volume = |bytes: fn(Space) -> u64| {
+            shard.volume.space().map_or(-1, |space| i64::try_from(bytes(space)).unwrap_or(i64::MAX))
+        };
         let result = DescribeLogDirsResult {
             log_dir: shard.config.log_dir.clone(),
+            total_bytes: of_volume(|space| space.total_bytes),
+            usable_bytes: of_volume(|space| space.free_bytes),
             topics: topics(shard, sizes, request.topics.as_deref()),
             ..Default::default()
         };

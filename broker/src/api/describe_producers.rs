@@ -61,18 +61,24 @@ fn response(layout: Layout, results: Vec<Described>) -> DescribeProducersRespons
 }
 
 fn partition_response(partition_index: i32, described: Described) -> PartitionResponse {
+    let error_message = match &described {
+        Err(ErrorCode::UnknownTopicOrPartition) => Some("There is no such partition.".to_owned()),
+        _ => None,
+    };
     let error_code = described.as_ref().err().copied().unwrap_or(ErrorCode::None);
     let active_producers = described.unwrap_or_default().into_iter().map(|producer| ProducerState {
         producer_id: producer.producer_id,
         producer_epoch: producer.producer_epoch,
         last_sequence: producer.last_sequence,
         last_timestamp: producer.last_timestamp,
-        coordinator_epoch: 0,
+        // No transaction has ended here.
+        coordinator_epoch: -1,
         current_txn_start_offset: producer.current_txn_start_offset,
     });
     PartitionResponse {
         partition_index,
         error_code,
+        error_message,
         active_producers: active_producers.collect(),
         ..PartitionResponse::default()
     }

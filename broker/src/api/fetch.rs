@@ -20,6 +20,8 @@ use crate::limits::{FETCH_RESPONSE_BYTES_MAX, FETCH_WAIT_MS_MAX, FETCH_WAITS_MAX
 use crate::shard::Shard;
 use crate::waits::{Asker, FetchWait, Locating, StoreAsk, WaitId};
 
+/// Kafka's `IsolationLevel.READ_UNCOMMITTED`.
+const READ_UNCOMMITTED: i8 = 0;
 /// Kafka's `IsolationLevel.READ_COMMITTED`.
 const READ_COMMITTED: i8 = 1;
 
@@ -31,6 +33,9 @@ pub(super) fn handle(
     request: FetchRequest,
     effects: &mut Effects,
 ) {
+    if !matches!(request.isolation_level, READ_UNCOMMITTED | READ_COMMITTED) {
+        return effects.respond(&context, Response::Fetch(of_no_isolation(request)));
+    }
     let asked = Asked {
         session_id: request.session_id,
         session_epoch: request.session_epoch,
@@ -60,6 +65,27 @@ pub(super) fn handle(
         let (response, files) = response(shard, plan, results, read_committed);
         effects.respond_with_files(&context, Response::Fetch(response), files);
     });
+}
+
+/// Kafka's answer to an isolation level that does not exist.
+fn of_no_isolation(request: FetchRequest) -> FetchResponse {
+    let error = ErrorCode::UnknownServerError;
+    let responses = request.topics.into_iter().map(|topic| FetchableTopicResponse {
+        topic: topic.topic,
+        partitions: topic
+            .partitions
+            .into_iter()
+            .map(|partition| {
+                partition_data(partition.partition, FetchedPart::refused(error), false, &mut Vec::new())
+            })
+            .collect(),
+    });
+    FetchResponse {
+        error_code: error,
+        session_id: request.session_id,
+        responses: responses.collect(),
+        ..FetchResponse::default()
+    }
 }
 
 fn forgotten(request: &FetchRequest) -> Vec<(String, i32)> {
@@ -174,9 +200,18 @@ fn partition_data(
         last_stable_offset: result.high_watermark,
         log_start_offset: result.log_start_offset,
         diverging_epoch: EpochEndOffset { epoch, end_offset },
-        aborted_transactions: (read_committed && result.error == ErrorCode::None).then(Vec::new),
+        aborted_transactions: lists_aborted(read_committed, result.error).then(Vec::new),
         records: Some(Records { parts }),
         ..PartitionData::default()
+    }
+}
+
+/// Whether aborted transactions are listed, though there are none, or left out. As in Kafka's answers.
+fn lists_aborted(read_committed: bool, error: ErrorCode) -> bool {
+    match error {
+        ErrorCode::None => read_committed,
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownServerError => true,
+        _ => false,
     }
 }
 

@@ -18,6 +18,8 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 /// Kafka's `ListOffsetsRequest.MAX_TIMESTAMP` (KIP-734).
 const MAX_TIMESTAMP: i64 = -3;
+/// The first version that may ask for it.
+const VERSION_MAX_TIMESTAMP: i16 = 7;
 
 /// Splits a request by owner.
 pub(super) fn handle(
@@ -33,7 +35,10 @@ pub(super) fn handle(
         let mut indexes = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             indexes.push(partition.partition_index);
+            let is_of_version =
+                partition.timestamp != MAX_TIMESTAMP || context.version >= VERSION_MAX_TIMESTAMP;
             parts.push(match shard.resolve(&topic.name, partition.partition_index) {
+                _ if !is_of_version => Part::Known(FoundOffset::refused(ErrorCode::UnsupportedVersion)),
                 None => Part::Known(FoundOffset::refused(ErrorCode::UnknownTopicOrPartition)),
                 Some(key) => Part::Ask(
                     key,
@@ -111,7 +116,9 @@ fn look_up_one(shard: &Shard, part: &ListOffsetsPart) -> Result<LookUp, ErrorCod
         LATEST => return Ok(LookUp::Found(at(shard.high_watermark(slot), partition.leader_epoch))),
         EARLIEST => {
             let start = shard.store.offsets(slot).log_start;
-            let epoch = shard.store.leader_epochs(slot).epoch_at(start).map_or(-1, |epoch| epoch.0);
+            let epoch = shard.store.leader_epochs(slot).epoch_at(start);
+            // Where no record tells, it is the leader's that would append one.
+            let epoch = epoch.map_or(partition.leader_epoch, |epoch| epoch.0);
             return Ok(LookUp::Found(at(start, epoch)));
         }
         MAX_TIMESTAMP => shard.store.max_timestamp(slot),

@@ -8,6 +8,7 @@ use net::messages::produce::{
     TopicProduceResponse,
 };
 use net::{ErrorCode, Response};
+use storage::batch::only_batch;
 use storage::{AppendError, AppendOrigin, BatchHeader, Now, Slot};
 
 use super::split::{Layout, Part, ask_owners, by_topic};
@@ -79,21 +80,20 @@ fn part(
     if shard.is_internal(topic) && context.client.id != ADMIN_CLIENT_ID {
         return Part::Known(AppendedPart::refused(ErrorCode::InvalidTopicException));
     }
-    let is_zstd =
-        |records: &bytes::Bytes| BatchHeader::read(records).is_some_and(|head| head.compression_id() == ZSTD);
-    match records {
-        Some(records) if context.version < VERSION_ZSTD && is_zstd(&records) => Part::Known(AppendedPart {
+    let records = match only_batch(&records.unwrap_or_default()) {
+        Ok(records) => records,
+        Err(error) => return Part::Known(refused(error)),
+    };
+    let is_zstd = BatchHeader::read(&records).is_some_and(|head| head.compression_id() == ZSTD);
+    if context.version < VERSION_ZSTD && is_zstd {
+        return Part::Known(AppendedPart {
             error_message: Some(
                 "Produce requests with version less than 7 are not allowed to use ZStandard.".into(),
             ),
             ..AppendedPart::refused(ErrorCode::UnsupportedCompressionType)
-        }),
-        Some(records) if !records.is_empty() => Part::Ask(key, AppendPart { key, records }),
-        _ => Part::Known(AppendedPart {
-            error_message: Some("A produce request must have exactly one batch for each partition.".into()),
-            ..AppendedPart::refused(ErrorCode::InvalidRecord)
-        }),
+        });
     }
+    Part::Ask(key, AppendPart { key, records })
 }
 
 fn appended(answer: Answer) -> Vec<AppendedPart> {
@@ -197,8 +197,19 @@ fn append_part(
         shard.partition(&part.key).ok_or(AppendedPart::refused(ErrorCode::NotLeaderOrFollower))?;
     let (slot, epoch) = (partition.slot, storage::LeaderEpoch(partition.leader_epoch));
     let bytes = part.records.len() as u64;
-    let appended =
-        shard.store.append(now, slot, part.records, AppendOrigin::Client, epoch).map_err(refused)?;
+    if shard.volume.refuses_records() {
+        shard.store.turn_away(now, slot, &part.records);
+        return Err(AppendedPart {
+            error_message: Some("The volume of this broker is short of space.".into()),
+            ..AppendedPart::refused(ErrorCode::KafkaStorageError)
+        });
+    }
+    let appended = shard.store.append(now, slot, part.records, AppendOrigin::Client, epoch);
+    let appended = appended.map_err(|error| {
+        let log_start_offset =
+            if tells_log_start(&error) { shard.store.offsets(slot).log_start.0 } else { -1 };
+        AppendedPart { log_start_offset, ..refused(error) }
+    })?;
     shard.count(slot, |traffic| {
         traffic.batches_in += 1;
         traffic.bytes_in += bytes;
@@ -214,6 +225,17 @@ fn append_part(
     Ok((slot, appended.last_offset.next(), answer))
 }
 
+/// Whether the refusal says where the log starts, as Kafka's does for some errors and not for others.
+fn tells_log_start(error: &AppendError) -> bool {
+    !matches!(
+        error,
+        AppendError::CorruptMessage(_)
+            | AppendError::MessageTooLarge { .. }
+            | AppendError::StorageFull
+            | AppendError::StorageFailed(_)
+    )
+}
+
 /// Kafka's code for each way in which a log refuses a batch.
 fn refused(error: AppendError) -> AppendedPart {
     let message = Some(error.to_string());
@@ -221,7 +243,6 @@ fn refused(error: AppendError) -> AppendedPart {
         AppendError::CorruptMessage(_) => (ErrorCode::CorruptMessage, Vec::new()),
         AppendError::InvalidRecord { errors, .. } => (ErrorCode::InvalidRecord, errors),
         AppendError::MessageTooLarge { .. } => (ErrorCode::MessageTooLarge, Vec::new()),
-        AppendError::UnsupportedFormat(_) => (ErrorCode::UnsupportedForMessageFormat, Vec::new()),
         AppendError::UnsupportedCompression(_) => (ErrorCode::UnsupportedCompressionType, Vec::new()),
         AppendError::InvalidTimestamp { errors, .. } => (ErrorCode::InvalidTimestamp, errors),
         AppendError::OutOfOrderSequence(_) => (ErrorCode::OutOfOrderSequenceNumber, Vec::new()),

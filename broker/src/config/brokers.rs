@@ -235,6 +235,8 @@ pub const BROKER_CONFIGS: &[BrokerConfigDef] = &[
     def("log.dir", Kind::List, Some("data"), Scope::Static, Check::Any,
         "Data directory if log.dirs says nothing."),
     idle("log.dir.failure.timeout.ms", Kind::Long, Some("30000")),
+    def("log.dir.reserve.bytes", Kind::Long, Some("-1"), Scope::ClusterWide, Check::AtLeast(-1),
+        "While less than this is free on the volume of the data directory, no records are taken. -1: 5 percent of the volume, 1 GiB at most. Not a config of Kafka."),
     def("log.dirs", Kind::List, None, Scope::Static, Check::Any,
         "Data directory. One is supported."),
     def("log.flush.interval.messages", Kind::Long, Some("9223372036854775807"), Scope::ClusterWide, Check::AtLeast(1),

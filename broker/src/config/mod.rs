@@ -48,6 +48,8 @@ pub struct BrokerConfig {
     pub core_advertised_listener: Option<Listener>,
     /// `log.dirs`, or `log.dir`
     pub log_dir: String,
+    /// `log.dir.reserve.bytes`; negative leaves it to the broker
+    pub log_dir_reserve_bytes: i64,
     /// `num.partitions`
     pub num_partitions: i32,
     /// `default.replication.factor`
@@ -264,6 +266,7 @@ impl BrokerConfig {
             core_listener: reader.listener("core.listeners")?,
             core_advertised_listener: reader.listener("core.advertised.listeners")?,
             log_dir: reader.data_dir()?,
+            log_dir_reserve_bytes: reader.long("log.dir.reserve.bytes"),
             num_partitions: reader.int("num.partitions"),
             default_replication_factor: reader.int("default.replication.factor") as i16,
             auto_create_topics_enable: reader.boolean("auto.create.topics.enable"),

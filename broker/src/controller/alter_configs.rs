@@ -29,6 +29,22 @@ struct Alteration<'a> {
     replaces: bool,
 }
 
+/// One response for each resource of either request: the two have the same fields and are different types.
+macro_rules! responses {
+    ($api:ident, $refusals:expr, $resources:expr) => {
+        $refusals
+            .into_iter()
+            .zip($resources)
+            .map(|(refusal, resource)| $api::AlterConfigsResourceResponse {
+                error_code: refusal.as_ref().map_or(ErrorCode::None, |refusal| refusal.code),
+                error_message: refusal.map(|refusal| refusal.message),
+                resource_type: resource.resource_type,
+                resource_name: resource.resource_name.clone(),
+            })
+            .collect()
+    };
+}
+
 /// Replaces the configs of each resource.
 pub(super) fn replace(
     draft: &mut Draft<'_>,
@@ -48,19 +64,7 @@ pub(super) fn replace(
             replaces: true,
         })
         .collect();
-    let responses = alter(draft, &resources)
-        .into_iter()
-        .zip(&request.resources)
-        .map(|(refusal, resource)| {
-            let (error_code, error_message) = parts(refusal);
-            alter_configs::AlterConfigsResourceResponse {
-                error_code,
-                error_message,
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-            }
-        })
-        .collect();
+    let responses = responses!(alter_configs, alter(draft, &resources), &request.resources);
     alter_configs::AlterConfigsResponse { responses, ..Default::default() }
 }
 
@@ -86,19 +90,8 @@ pub(super) fn change(
             replaces: false,
         })
         .collect();
-    let responses = alter(draft, &resources)
-        .into_iter()
-        .zip(&request.resources)
-        .map(|(refusal, resource)| {
-            let (error_code, error_message) = parts(refusal);
-            incremental_alter_configs::AlterConfigsResourceResponse {
-                error_code,
-                error_message,
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-            }
-        })
-        .collect();
+    let refusals = alter(draft, &resources);
+    let responses = responses!(incremental_alter_configs, refusals, &request.resources);
     incremental_alter_configs::IncrementalAlterConfigsResponse { responses, ..Default::default() }
 }
 
@@ -107,13 +100,6 @@ fn set(value: Option<&str>, operation: fn(String) -> Operation) -> Result<Operat
     match value {
         Some(value) => Ok(operation(value.to_owned())),
         None => Err(Refusal::invalid_request("")),
-    }
-}
-
-fn parts(refusal: Option<Refusal>) -> (ErrorCode, Option<String>) {
-    match refusal {
-        None => (ErrorCode::None, None),
-        Some(refusal) => (refusal.code, Some(refusal.message)),
     }
 }
 

@@ -20,6 +20,7 @@ use super::disk_speed::DiskSpeed;
 use super::lifecycle::{Lifecycle, Phase};
 use super::mailbox::{BACKLOG_MAX, Mailbox};
 use super::ring::{Event, Ring};
+use super::space::SpaceGauge;
 use super::status::{Desk, Sheet};
 use super::watchdog::{Doing, TurnClock};
 use crate::effects::Effects;
@@ -73,6 +74,8 @@ pub struct Driver {
     pub disk_speed: DiskSpeed,
     /// Where the seconds of the ledger go.
     pub desk: Arc<Desk>,
+    /// The room on the volume.
+    pub space: Arc<SpaceGauge>,
     /// Bytes of a block of the WAL that goes to the kernel at the end of the turn.
     pub wal_queued: Option<u64>,
 }
@@ -103,7 +106,7 @@ impl Driver {
         self.lifecycle.register(usize::from(self.id.0), &waker);
         let mut effects = Effects::default();
         let mut events = Vec::new();
-        let mut inputs = VecDeque::new();
+        let mut inputs: VecDeque<Input> = self.space.read().map(Input::Space).into_iter().collect();
         let mut stage = Stage::Starting;
         let mut sweep = Sweep { due_us: self.clock.elapsed_us() + SWEEP_US, count: 0 };
         while stage != Stage::Complete {
@@ -381,6 +384,7 @@ impl Driver {
         sweep.due_us = now_us + SWEEP_US;
         sweep.count += 1;
         self.connections.sweep(&mut self.ring, inputs);
+        inputs.extend(self.space.read().map(Input::Space));
         self.publish(now_us);
         if sweep.count.is_multiple_of(SWEEPS_UNTIL_CLOSE) {
             self.connections.close_files();

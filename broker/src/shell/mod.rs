@@ -31,6 +31,7 @@ mod preflight;
 mod ring;
 mod sendfile;
 mod signals;
+mod space;
 mod stall;
 mod start;
 mod status;

@@ -34,6 +34,7 @@ use super::notify;
 use super::preflight;
 use super::ring::Ring;
 use super::signals::StopSignals;
+use super::space::SpaceGauge;
 use super::stall;
 use super::status::{self, Desk, StatusParts, StatusSocket};
 use super::watchdog::{self, Pulse, TurnClock};
@@ -64,6 +65,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often the main thread looks for signals and reports.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How often the main thread measures the room on the volume, in looks.
+const LOOKS_PER_MEASUREMENT: u32 = 10;
 
 /// What executors tell the main thread.
 #[derive(Debug)]
@@ -127,6 +131,7 @@ struct Started {
     reports: Receiver<Report>,
     shards: usize,
     text: String,
+    space: Arc<SpaceGauge>,
     /// Answers `monedula top` and `slow`; its socket is removed when it goes.
     status: Option<StatusSocket>,
 }
@@ -151,6 +156,7 @@ impl Started {
             control::open(&meta_disk, config.clone(), cluster_id, addresses.endpoints, shards as u16)?;
         let recovered = recover(&directory, shards as u16)?;
         let directory = Arc::new(directory);
+        let space = SpaceGauge::new(&directory);
         let lifecycle = Lifecycle::new(shards);
         let (reporter, reports) = channel();
         let mut mailboxes = mesh::<Letter>(shards);
@@ -205,6 +211,7 @@ impl Started {
                 lifecycle: lifecycle.clone(),
                 turns: turns[index].clone(),
                 desk: desks[index].clone(),
+                space: space.clone(),
             };
             let bell = Bell::new().map_err(|error| {
                 StartError(format!("a shard gets no eventfd ({error}): raise `ulimit -n`"))
@@ -227,7 +234,7 @@ impl Started {
             pulse: pulses[shards].clone(),
         };
         start_executor("control".into(), 2, host, reporter, move |reporter| control.run(reporter))?;
-        Ok(Started { directory, lifecycle, reports, shards, text: addresses.text, status })
+        Ok(Started { directory, lifecycle, reports, shards, text: addresses.text, space, status })
     }
 
     fn wait_until_ready(&self, signals: &StopSignals) -> Result<(), StartError> {
@@ -248,9 +255,14 @@ impl Started {
     }
 
     fn wait_for_end(mut self, signals: &StopSignals) -> Result<(), StartError> {
+        let mut looks = 0;
         let signal = loop {
             if let Some(signal) = signals.wait(LOOK) {
                 break signal;
+            }
+            looks += 1;
+            if looks % LOOKS_PER_MEASUREMENT == 0 {
+                self.space.measure(&self.directory);
             }
             if let Ok(Report::Failed(why)) = self.reports.try_recv() {
                 return Err(StartError(why));
@@ -306,6 +318,7 @@ struct ShardParts {
     lifecycle: Arc<Lifecycle>,
     turns: Arc<TurnClock>,
     desk: Arc<Desk>,
+    space: Arc<SpaceGauge>,
 }
 
 impl ShardParts {
@@ -335,6 +348,7 @@ impl ShardParts {
             block_writes: BTreeMap::new(),
             disk_speed: DiskSpeed::default(),
             desk: self.desk,
+            space: self.space,
             wal_queued: None,
         };
         driver.run()

@@ -103,7 +103,9 @@ impl Doing {
             Input::Request(incoming) => Doing::Request(incoming.request.api_key()),
             Input::Letter { .. } => Doing::Letter,
             Input::Disk(_) => Doing::Disk,
-            Input::Timeout | Input::Connected { .. } | Input::Disconnected(_) => Doing::Housekeeping,
+            Input::Timeout | Input::Space(_) | Input::Connected { .. } | Input::Disconnected(_) => {
+                Doing::Housekeeping
+            }
         }
     }
 

@@ -31,6 +31,22 @@ pub struct TopicPlan {
     pub configs: Vec<(String, String)>,
 }
 
+impl TopicPlan {
+    /// Acknowledges from memory, and flushes that often.
+    pub fn flush_every(&mut self, interval_ms: u64) {
+        self.flush_always();
+        self.policy.flush_interval_ms = Some(interval_ms);
+        self.configs.push(("flush.mode".to_owned(), "interval".to_owned()));
+        self.configs.push(("flush.interval.ms".to_owned(), interval_ms.to_string()));
+    }
+
+    /// Acknowledges what is durable.
+    pub fn flush_always(&mut self) {
+        self.policy.flush_interval_ms = None;
+        self.configs.retain(|(name, _)| !name.starts_with("flush."));
+    }
+}
+
 /// What was asked, until it is answered.
 #[derive(Clone, Debug)]
 enum Open {

@@ -53,6 +53,8 @@ struct Reader {
     end: i64,
     batches: Vec<ReadBatch>,
     damaged: bool,
+    /// A checksum did not fit at the position.
+    unreadable: bool,
 }
 
 /// A consumer.
@@ -218,7 +220,7 @@ impl Consumer {
         };
         for (place, reader) in &mut self.readers {
             let position = reader.position.expect("a fetch begins when all positions are known");
-            if reader.damaged || (session_id != 0 && reader.told == Some(position)) {
+            if reader.damaged || reader.unreadable || (session_id != 0 && reader.told == Some(position)) {
                 continue;
             }
             reader.told = Some(position);
@@ -285,16 +287,14 @@ impl Consumer {
         }
         reader.end = data.high_watermark;
         let bytes: Vec<u8> = data.records.map(|records| flatten(records.parts)).unwrap_or_default();
-        match read_batches(&bytes) {
-            Ok(batches) => reader.take(
-                ctx,
-                place,
-                data.high_watermark,
-                data.log_start_offset,
-                batches,
-                self.options.drains,
-            ),
-            Err(what) => ctx.history.unreadable(place, &what),
+        let (batches, wrong) = read_batches(&bytes);
+        let keep = self.options.drains;
+        reader.take(ctx, place, data.high_watermark, data.log_start_offset, batches, keep);
+        if let Some(what) = wrong {
+            // Like a client whose user does not seek over it.
+            let at = reader.position.unwrap_or(0);
+            reader.unreadable = true;
+            ctx.history.unreadable(place, at, &what);
         }
     }
 }
@@ -383,6 +383,8 @@ impl Client for Consumer {
     fn closed(&mut self, ctx: &mut Ctx<'_>) {
         self.wire.forget();
         self.reset();
+        // After a crash the logs may end earlier, where that is allowed.
+        self.goals = None;
         self.not_before_us = ctx.now_us + ctx.random.between(10_000, 300_000);
     }
 
@@ -396,7 +398,7 @@ impl Client for Consumer {
         };
         let behind = goals.iter().find(|(place, end)| {
             let reader = &self.readers[*place];
-            !reader.damaged && reader.position.is_none_or(|position| position < **end)
+            !reader.damaged && !reader.unreadable && reader.position.is_none_or(|position| position < **end)
         });
         behind.map(|(place, end)| {
             let pending = self.wire.describe_pending();

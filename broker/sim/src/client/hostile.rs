@@ -9,6 +9,7 @@ use net::{ApiKey, Request};
 use super::producer::STREAMS_PER_PRODUCER;
 use super::wire::Wire;
 use super::{Action, Client, Ctx, Phase};
+use crate::codec::CODECS;
 use crate::history::Place;
 use crate::records::{NewBatch, Value};
 
@@ -55,6 +56,7 @@ impl Hostile {
             timestamp_ms: ctx.wall_ms,
             values: vec![Value { stream: self.stream, number: 0 }],
             value_bytes: 64,
+            codec: *ctx.random.pick(&CODECS),
         };
         let mut records = batch.encode().to_vec();
         if ctx.random.percent(80) {

@@ -9,6 +9,7 @@ use net::{ErrorCode, Response};
 use super::wire::Wire;
 use super::{Client, Ctx, Phase};
 use crate::checker::{Checker, Violation};
+use crate::codec::Codec;
 use crate::history::Place;
 use crate::records::{NewBatch, Value};
 
@@ -32,6 +33,8 @@ pub struct ProducerOptions {
     pub value_bytes_max: u64,
     /// `timeout_ms` of its requests.
     pub timeout_ms: i32,
+    /// How it packs its batches.
+    pub codec: Codec,
     /// API version.
     pub version: i16,
     /// Where it writes.
@@ -67,6 +70,8 @@ pub struct Producer {
     /// Lane and first sequence of each batch of a request.
     requests: BTreeMap<i32, Vec<(usize, i32)>>,
     acknowledged_since_healed: bool,
+    /// Begin again with another id: the sequence that is next is not known any more.
+    begins_again: bool,
     not_before_us: u64,
 }
 
@@ -84,20 +89,30 @@ impl Producer {
             lanes,
             requests: BTreeMap::new(),
             acknowledged_since_healed: false,
+            begins_again: false,
             not_before_us: 0,
             options,
         }
     }
 
     fn begin_stream(&mut self, ctx: &mut Ctx<'_>) {
-        if !self.options.idempotent {
-            self.stream += 1;
-            self.lanes.iter_mut().for_each(|lane| lane.open.clear());
+        if std::mem::take(&mut self.begins_again) {
+            self.identity = None;
+            self.lanes.iter_mut().for_each(|lane| lane.next_sequence = 0);
+            self.begin_values();
+        } else if !self.options.idempotent {
+            self.begin_values();
         }
         ctx.history.stream(self.stream, self.options.idempotent);
         self.requests.clear();
         self.asking_identity = false;
         self.lanes.iter_mut().flat_map(|lane| &mut lane.open).for_each(|batch| batch.in_flight = false);
+    }
+
+    /// What is open is given up, and is in the log or not.
+    fn begin_values(&mut self) {
+        self.stream += 1;
+        self.lanes.iter_mut().for_each(|lane| lane.open.clear());
     }
 
     fn go_on(&mut self, ctx: &mut Ctx<'_>) {
@@ -154,6 +169,7 @@ impl Producer {
                 timestamp_ms: batch.timestamp_ms,
                 values: batch.values,
                 value_bytes: batch.value_bytes,
+                codec: self.options.codec,
             };
             let data = PartitionProduceData { index: *partition, records: Some(records.encode()) };
             match request.topic_data.iter_mut().find(|data| data.name == *topic) {
@@ -239,7 +255,7 @@ impl Producer {
                     "{} is refused sequence {base_sequence} of {place:?} ({}), all before it was acknowledged",
                     self.name, answer.error_code
                 );
-                ctx.history.out_of_sequence(&place, message);
+                self.begins_again |= ctx.history.out_of_sequence(&place, message);
                 false
             }
             ErrorCode::DuplicateSequenceNumber => {
