@@ -79,7 +79,7 @@ fn name(topic: usize) -> String {
 fn start(data: &Path, log: &Path) -> Broker {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monedula"));
     command.args(["start", "--listen", "127.0.0.1:0", "--core-listen", "127.0.0.1:0", "--log", "info"]);
-    command.arg("--data").arg(data);
+    command.arg("--data").arg(data).env("NO_COLOR", "1");
     command.stderr(File::create(log).expect("a bench can write a file"));
     Broker::start_with(command)
 }
