@@ -249,7 +249,10 @@ fn milliseconds(seconds: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::synthetic::{Shape, outcome, stages};
     use super::*;
+    use crate::outcome::{CatchUp, StagesRead};
+    use crate::table::table;
 
     #[test]
     fn results_come_back_from_their_files() {
@@ -272,6 +275,28 @@ mod tests {
         let log = files.keys().find(|name| name.ends_with(".hlog")).unwrap().clone();
         files.remove(&log);
         assert_eq!(Results::from_files(&files).unwrap_err(), format!("{log} is missing"));
+    }
+
+    #[test]
+    fn the_brokers_own_stages_stand_below_ours() {
+        let shape = Shape { median_ns: 1e6, sigma: 0.1, stall_ns: 0, seconds: 2, rate: 100, seed: 1 };
+        let mut outcome = outcome(shape);
+        assert!(!table(&outcome).contains("broker"));
+        outcome.broker_cpu_seconds = Some(0.5);
+        outcome.catch_up =
+            Some(CatchUp { records: 10, bytes: 2_000_000_000, seconds: 1.0, broker_cpu_seconds: Some(3.0) });
+        outcome.broker_stages = Some(StagesRead::Read(stages(100)));
+        let said = table(&outcome);
+        assert!(said.contains("0.25 cores, 2500.00 µs per acknowledged record"), "{said}");
+        assert!(said.contains("2.00 GB/s, 1.500 s of the broker's CPU per GB"), "{said}");
+        let rows = "\
+produce                 100      400.0        400        400        400
+  parse                 100      100.0        100        100        100
+  disk                  100      300.0        300        300        300
+";
+        assert!(said.contains(rows), "{said}");
+        outcome.broker_stages = Some(StagesRead::NotRead("it is gone".to_owned()));
+        assert!(table(&outcome).contains("not read, because it is gone"));
     }
 
     #[test]
