@@ -278,17 +278,19 @@ impl Volume {
         }
     }
 
+    /// The block that a life began with. It is not always in the file of number 1: a file that could not be prepared for
+    /// want of space leaves its number unused, or nothing but zeros behind.
     fn first_block(
         &self,
         source: &mut dyn RecoverySource,
         id: LifeId,
     ) -> Result<Option<ParsedBlock>, DiskError> {
-        let life = &self.lives[&id];
-        if life.wal.first().is_none_or(|first| first.0 != 1) {
-            return Ok(None);
+        for file in &self.lives[&id].wal {
+            if let Some(block) = BlockWalk::new(id, vec![*file]).next_in_place(source)? {
+                return Ok(Some(block).filter(|block| block.header.lsn == Lsn(1) && block.is_intact()));
+            }
         }
-        let mut walk = BlockWalk::new(id, vec![life.wal[0]]);
-        Ok(walk.next_in_place(source)?.filter(ParsedBlock::is_intact))
+        Ok(None)
     }
 
     /// Whether the WAL of a life tells what the life stood on, or shows that it stood on nothing and has come to

@@ -646,6 +646,31 @@ fn what_a_life_says_that_was_not_taken_over_does_not_count() {
 }
 
 #[test]
+fn a_life_whose_first_file_found_no_space_says_what_it_took_over_too() {
+    let mut world = World::new(33, 1);
+    world.append(key(0), batch(1, 1, 300, 0));
+    world.settle();
+    world.append(key(0), batch(2, 1, 300, 0));
+    let second = late_block(&mut world, 1);
+    // The second life finds one block of the first, and no space for a file of its own until the next try.
+    world.start(1);
+    world.disk.set_capacity(Some(world.disk.used_bytes()));
+    world.append(key(0), batch(3, 1, 300, 0));
+    world.settle();
+    world.disk.set_capacity(None);
+    world.advance(10_000_000);
+    world.settle();
+    let expected = world.read_all(key(0), Offset(0), 1 << 20);
+    assert_eq!(expected.len(), 2);
+    assert!(world.disk.content(&FileName::Wal { shard: 0, incarnation: 2, sequence: 1 }).is_none());
+    // Now lands the block that the second life did not find, with another record of the same offset.
+    land(&mut world, second);
+    let reports = world.start(1);
+    assert_eq!(reports[0].damaged, []);
+    assert_eq!(world.read_all(key(0), Offset(0), 1 << 20), expected);
+}
+
+#[test]
 fn a_life_without_a_readable_beginning_is_a_loss() {
     let mut world = World::new(30, 1);
     for partition in 0..2 {
