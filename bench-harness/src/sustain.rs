@@ -27,6 +27,9 @@ pub struct Objective {
     pub p99_ns: u64,
 }
 
+/// The second try of a rate that is in doubt is a little lower, so that both have names of their own.
+const SECOND_LOOK: f64 = 0.99;
+
 /// How a rate went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
@@ -64,18 +67,30 @@ pub struct Search {
     start: f64,
     tries: u32,
     client_bound: bool,
+    /// To be tried again, as it failed with the generator late: a machine may take its time from both for once.
+    doubted: Option<f64>,
 }
 
 impl Search {
     /// Begins at a rate.
     pub fn from(start: f64) -> Self {
-        Self { held: None, failed: None, start: start.max(RATE_MIN), tries: 0, client_bound: false }
+        Self {
+            held: None,
+            failed: None,
+            start: start.max(RATE_MIN),
+            tries: 0,
+            client_bound: false,
+            doubted: None,
+        }
     }
 
     /// The rate to try next; `None` when the search is over.
     pub fn next(&self) -> Option<f64> {
         if self.tries == TRIES_MAX {
             return None;
+        }
+        if self.doubted.is_some() {
+            return self.doubted;
         }
         match (self.held, self.failed) {
             (None, None) => Some(self.start),
@@ -88,7 +103,9 @@ impl Search {
     /// How a rate went.
     pub fn report(&mut self, rate: f64, held: Held) {
         self.tries += 1;
+        let is_second_look = self.doubted.take().is_some();
         match held {
+            Held::ClientBound if !is_second_look => self.doubted = Some(rate * SECOND_LOOK),
             Held::Yes => self.held = Some(self.held.map_or(rate, |held| held.max(rate))),
             Held::No | Held::ClientBound if self.failed.is_none_or(|failed| rate < failed) => {
                 self.failed = Some(rate);
@@ -151,6 +168,23 @@ mod tests {
             assert!(tries <= TRIES_MAX, "{tries}");
         }
         assert_eq!(search(1_000.0, 1.0).0, None);
+    }
+
+    #[test]
+    fn a_rate_that_failed_with_the_generator_late_is_tried_again() {
+        let mut search = Search::from(1_000.0);
+        let mut stalls = 1;
+        while let Some(rate) = search.next() {
+            let stalled = rate > 5_000.0 && stalls > 0;
+            stalls -= u32::from(stalled);
+            search.report(rate, if stalled { Held::ClientBound } else { Held::Yes });
+        }
+        assert!(search.held.is_some_and(|held| held > 100_000.0) && !search.client_bound);
+        let mut search = Search::from(1_000.0);
+        while let Some(rate) = search.next() {
+            search.report(rate, if rate > 5_000.0 { Held::ClientBound } else { Held::Yes });
+        }
+        assert!(search.held.is_some_and(|held| held <= 5_000.0) && search.client_bound);
     }
 
     #[test]

@@ -50,9 +50,9 @@ const WARM_UP_SLICES: usize = 10;
 /// Requests that a turn takes up, when the bookkeeping is timed.
 const REQUESTS_PER_TURN: u64 = 10;
 
-/// Readings of the clock that a turn makes for the ledger, at most: two before steps, one at the end, one for what is
-/// queued and one for what is written.
-const READINGS_PER_TURN: f64 = 5.0;
+/// Readings of the clock that a turn makes for the ledger, at most: one at the end, one for what is queued and one for
+/// what is written.
+const READINGS_PER_TURN: f64 = 3.0;
 
 /// The same for a request: when it is decoded.
 const READINGS_PER_REQUEST: f64 = 1.0;

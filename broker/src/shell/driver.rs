@@ -122,7 +122,7 @@ impl Driver {
             if sweep.due_us <= now.monotonic_us {
                 self.sweep(&mut sweep, now.monotonic_us, &mut inputs);
             }
-            let now = self.clock_for_ledger(now);
+            let now = self.read_anew(now);
             self.step(now, &mut inputs, &mut effects);
             self.turns.doing(Doing::Housekeeping);
             if self.shard.next_timeout().is_some_and(|due_us| due_us <= now.monotonic_us) {
@@ -133,7 +133,7 @@ impl Driver {
                 tracing::debug!(shard = self.id.0, "{next:?}");
                 stage = next;
             }
-            self.shard.end_turn(self.clock_for_ledger(now), &mut effects);
+            self.shard.end_turn(self.read_anew(now), &mut effects);
             self.turns.doing(Doing::Effects);
             self.carry_out(&mut effects, &mut inputs);
             if !inputs.is_empty() {
@@ -211,12 +211,9 @@ impl Driver {
         }
     }
 
-    /// The clock is read anew in the middle of a turn only for the ledger: reading and decoding are no part of what
-    /// comes after.
-    fn clock_for_ledger(&self, now: Now) -> Now {
-        if self.connections.ledger.is_none() {
-            return now;
-        }
+    /// The clock in the middle of a turn: reading and decoding are no part of what comes after. With a ledger or without,
+    /// so that a shard decides the same with both.
+    fn read_anew(&self, now: Now) -> Now {
         Now { monotonic_us: self.clock.elapsed_us(), ..now }
     }
 
