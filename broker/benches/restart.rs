@@ -52,7 +52,7 @@ fn main() {
     println!("{} partitions made in            {:.2?}", TOPICS * PARTITIONS as usize, begun.elapsed());
     let begun = Instant::now();
     let rounds = produce(&mut session);
-    let mib = rounds.iter().sum::<usize>() * PARTITIONS as usize * BATCH_BYTES >> 20;
+    let mib = (rounds.iter().sum::<usize>() * PARTITIONS as usize * BATCH_BYTES) >> 20;
     println!("{mib} MiB produced in                 {:.2?}", begun.elapsed());
     broker.kill();
     for number in 1..=STARTS {

@@ -80,7 +80,6 @@ fn partition_response(partition_index: i32, described: Described) -> PartitionRe
         error_code,
         error_message,
         active_producers: active_producers.collect(),
-        ..PartitionResponse::default()
     }
 }
 
