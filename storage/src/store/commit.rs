@@ -243,11 +243,14 @@ impl Store {
         if self.wal.retry_at_us.is_some_and(|at| now.monotonic_us >= at) {
             self.wal.retry_at_us = None;
         }
+        // What is not due yet waits for its time, whatever was due before.
+        self.wal.waits_for_room = false;
         if self.wal.in_flight.is_none() && self.block_is_due(now) {
-            self.wal.waits_for_room = !self.make_room();
-            if !self.wal.waits_for_room {
+            if self.make_room() {
                 self.wal.gathering.begun(now.monotonic_us);
                 self.issue_block();
+            } else {
+                self.wal.waits_for_room = true;
             }
         }
         self.prepare_file();
