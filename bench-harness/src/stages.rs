@@ -135,7 +135,7 @@ impl Reading {
             return Err(foreign(format!("form {} and not {FORM}", answer.form)));
         }
         if !answer.ledger {
-            return Err("it keeps no ledger: start it without --no-ledger".to_owned());
+            return Err("it keeps no ledger: `monedula ledger on` starts one".to_owned());
         }
         let mut apis = Vec::new();
         for shard in &answer.shards {
@@ -300,7 +300,7 @@ mod tests {
         let error = reading(8, 9, 1).since(&reading(7, 4, 1)).unwrap_err();
         assert!(error.contains("started anew"), "{error}");
         let no_ledger = answer(7, 1, 1).replace("true", "false");
-        assert!(Reading::parse(&no_ledger).unwrap_err().contains("--no-ledger"));
+        assert!(Reading::parse(&no_ledger).unwrap_err().contains("monedula ledger on"));
         let newer = answer(7, 1, 1).replace("\"version\"", "\"form\": 2, \"version\"");
         let error = Reading::parse(&newer).unwrap_err();
         assert!(error.contains("another version") && error.contains("9.9"), "{error}");

@@ -4,17 +4,19 @@
 //! the bookkeeping with all caches emptied before each turn too, multiplied by how often a request needs them (the broker
 //! itself tells of its turns), and divided by the CPU time of a request.
 //!
-//! **By comparison.** The same load on two brokers, one of them started with `--no-ledger`, in turns of a tenth of a second;
-//! what counts is the CPU time of a request. A machine changes its speed by more than 1 % from second to second, so each
-//! slice is compared with its neighbour alone, in an order drawn by lot, and the answer is a trimmed mean of several hundred
-//! such pairs with its confidence interval.
+//! **By comparison.** The same load on one broker that keeps a ledger and does not, in turns of a tenth of a second
+//! (`monedula ledger on` and `off`); what counts is the CPU time of a request. It must be one process: of two that do the
+//! same, one may be several percent faster for its whole life, by where its memory and its files happen to lie. And a machine
+//! changes its speed by more than 1 % from second to second, so each slice is compared with its neighbour alone, in an order
+//! drawn by lot, and the answer is a trimmed mean of several hundred such pairs with its confidence interval. A third slice
+//! of each round, like the first, shows what the method finds where there is nothing to be found.
 //!
 //! ```text
 //! cargo bench -p monedula-broker --bench ledger
-//! MONEDULA_LEDGER_ROUNDS=400 MONEDULA_LEDGER_PAIRS=pairs.txt cargo bench -p monedula-broker --bench ledger
+//! MONEDULA_LEDGER_ROUNDS=400 MONEDULA_LEDGER_ROUNDS_FILE=rounds.txt cargo bench -p monedula-broker --bench ledger
 //! ```
 //!
-//! With a file of pairs, those of earlier calls count too, so a long comparison can be made in pieces.
+//! With a file of rounds, those of earlier calls count too, so a long comparison can be made in pieces.
 
 #![allow(clippy::disallowed_methods, reason = "a load has clocks, threads and files")]
 
@@ -25,7 +27,7 @@ use std::hint::black_box;
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use broker::ids::ConnectionId;
@@ -38,11 +40,19 @@ use support::{Broker, Random, TestDirectory, batch, produce_request, start_comma
 const CONNECTIONS: i32 = 4;
 const DEPTH: usize = 5;
 const SLICE: Duration = Duration::from_millis(100);
+
+/// Before a slice, for all that the change of kinds brings with it.
+const SETTLE: Duration = Duration::from_millis(50);
 const VALUE_BYTES: usize = 100;
 const PRODUCE_VERSION: i16 = 7;
 
-/// Pairs of slices, unless another number is asked for: some 50 seconds.
+/// Rounds, unless another number is asked for: a minute and a half.
 const ROUNDS: usize = 200;
+
+/// The slices of a round: with a ledger, without one, and with one again.
+const WITH: usize = 0;
+const WITHOUT: usize = 1;
+const AGAIN: usize = 2;
 
 /// Slices before the first that counts.
 const WARM_UP_SLICES: usize = 10;
@@ -50,12 +60,8 @@ const WARM_UP_SLICES: usize = 10;
 /// Requests that a turn takes up, when the bookkeeping is timed.
 const REQUESTS_PER_TURN: u64 = 10;
 
-/// Readings of the clock that a turn makes for the ledger, at most: one at the end, one for what is queued and one for
-/// what is written.
-const READINGS_PER_TURN: f64 = 3.0;
-
-/// The same for a request: when it is decoded.
-const READINGS_PER_REQUEST: f64 = 1.0;
+/// Readings of the clock that a turn makes for the ledger, at most: one at its end, and one for what is queued.
+const READINGS_PER_TURN: f64 = 2.0;
 
 /// The share at each end of the sorted pairs that does not count: slices in which the core was taken away.
 const TRIMMED: f64 = 0.2;
@@ -71,32 +77,37 @@ fn main() {
     let rounds =
         std::env::var("MONEDULA_LEDGER_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
     let test = TestDirectory::new_in(&std::env::current_dir().expect("there is one"), "ledger-bench");
-    let mut brokers = ["with", "without"].map(|name| Loaded::start(&test, name));
-    for _ in 0..WARM_UP_SLICES {
-        for broker in &mut brokers {
-            broker.slice();
-        }
+    let mut broker = Loaded::start(test.path());
+    for slice in 0..WARM_UP_SLICES {
+        broker.slice(slice % 2 == 0);
     }
+    let turns_per_request = broker.turns_per_request();
     let mut random = Random::new(u64::from(std::process::id()));
-    let mut pairs = Vec::new();
-    for _ in 0..rounds {
-        let order = if random.below(2) == 0 { [0, 1] } else { [1, 0] };
-        let mut measured = [Slice::default(); 2];
-        for place in order {
-            measured[place] = brokers[place].slice();
-        }
-        pairs.push(measured);
+    let mut rounds: Vec<[Slice; 3]> = (0..rounds)
+        .map(|_| {
+            let mut measured = [Slice::default(); 3];
+            let mut order = [WITH, WITHOUT, AGAIN];
+            for place in (1..order.len()).rev() {
+                order.swap(place, random.below(place as u64 + 1) as usize);
+            }
+            order.into_iter().for_each(|kind| measured[kind] = broker.slice(kind != WITHOUT));
+            measured
+        })
+        .collect();
+    by_parts(&rounds, turns_per_request);
+    if let Some(path) = std::env::var_os("MONEDULA_LEDGER_ROUNDS_FILE") {
+        rounds = with_earlier(Path::new(&path), &rounds);
     }
-    by_parts(&pairs, turns_per_request(&test.path().join("with")));
-    by_comparison(&pairs);
+    by_comparison("with the ledger", &rounds, WITH, WITHOUT);
+    by_comparison("with the ledger against itself", &rounds, WITH, AGAIN);
 }
 
 /// Bookkeeping and clocks, each by itself.
-fn by_parts(pairs: &[[Slice; 2]], turns_per_request: f64) {
-    let cpu_us = median(pairs.iter().map(|[with, _]| with.cpu_us).collect());
+fn by_parts(rounds: &[[Slice; 3]], turns_per_request: f64) {
+    let cpu_us = median(rounds.iter().map(|slices| slices[WITH].cpu_us).collect());
     let (warm_ns, cold_ns) = (bookkeeping_ns(false), bookkeeping_ns(true));
     let reading_ns = clock_reading_ns();
-    let readings = READINGS_PER_REQUEST + READINGS_PER_TURN * turns_per_request;
+    let readings = READINGS_PER_TURN * turns_per_request;
     println!("a request takes {cpu_us:.2} µs of CPU, and {turns_per_request:.3} of a turn");
     println!(
         "bookkeeping of a request: {warm_ns:.0} ns, {cold_ns:.0} ns when every turn finds the caches empty"
@@ -110,22 +121,18 @@ fn by_parts(pairs: &[[Slice; 2]], turns_per_request: f64) {
     );
 }
 
-/// With and without, pair by pair.
-fn by_comparison(pairs: &[[Slice; 2]]) {
-    let mut ratios: Vec<[f64; 2]> = pairs
-        .iter()
-        .map(|[with, without]| [(with.cpu_us / without.cpu_us).ln(), (with.per_s / without.per_s).ln()])
-        .collect();
-    if let Some(path) = std::env::var_os("MONEDULA_LEDGER_PAIRS") {
-        ratios = with_earlier(Path::new(&path), ratios);
-    }
-    let names = ["CPU a request", "requests a second"];
-    for (place, name) in names.into_iter().enumerate() {
-        let logs: Vec<f64> = ratios.iter().map(|ratio| ratio[place]).collect();
+/// One kind of slice beside another, round by round.
+fn by_comparison(what: &str, rounds: &[[Slice; 3]], one: usize, other: usize) {
+    type Figure = fn(&Slice) -> f64;
+    let figures: [(&str, Figure); 2] =
+        [("CPU a request", |slice| slice.cpu_us), ("requests a second", |slice| slice.per_s)];
+    for (name, figure) in figures {
+        let log = |slices: &[Slice; 3]| (figure(&slices[one]) / figure(&slices[other])).ln();
+        let logs: Vec<f64> = rounds.iter().map(log).collect();
         let (middle, low, high) = trimmed_mean_with_band(&logs);
         let percent = |log: f64| (log.exp() - 1.0) * 100.0;
         println!(
-            "by comparison: {name} {:+.2} % with the ledger, 95 % from {:+.2} to {:+.2} %, of {} pairs",
+            "by comparison: {name} {:+.2} % {what}, 95 % from {:+.2} to {:+.2} %, of {} rounds",
             percent(middle),
             percent(low),
             percent(high),
@@ -134,17 +141,21 @@ fn by_comparison(pairs: &[[Slice; 2]]) {
     }
 }
 
-/// Adds pairs to those of a file, and returns all.
-fn with_earlier(path: &Path, ratios: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
+/// Adds rounds to those of a file, and returns all.
+fn with_earlier(path: &Path, rounds: &[[Slice; 3]]) -> Vec<[Slice; 3]> {
     let mut text = std::fs::read_to_string(path).unwrap_or_default();
-    ratios.iter().for_each(|[cpu, per_s]| text += &format!("{cpu} {per_s}\n"));
-    std::fs::write(path, &text).expect("the file of pairs can be written");
-    let numbers = |line: &str| {
-        let mut words =
-            line.split_whitespace().map(|word| word.parse().expect("the file has two numbers a line"));
-        [words.next().expect("two numbers"), words.next().expect("two numbers")]
+    for slices in rounds {
+        let numbers: Vec<String> =
+            slices.iter().map(|slice| format!("{} {}", slice.cpu_us, slice.per_s)).collect();
+        text += &(numbers.join(" ") + "\n");
+    }
+    std::fs::write(path, &text).expect("the file of rounds can be written");
+    let of_line = |line: &str| {
+        let numbers: Vec<f64> =
+            line.split_whitespace().map(|word| word.parse().expect("a line has six numbers")).collect();
+        [WITH, WITHOUT, AGAIN].map(|kind| Slice { cpu_us: numbers[2 * kind], per_s: numbers[2 * kind + 1] })
     };
-    text.lines().map(numbers).collect()
+    text.lines().map(of_line).collect()
 }
 
 /// The mean without the ends, and its confidence interval by resampling.
@@ -220,18 +231,6 @@ fn clock_reading_ns() -> f64 {
     begun.elapsed().as_nanos() as f64 / f64::from(READINGS)
 }
 
-/// Of all shards during the last second of load, as the broker itself tells.
-fn turns_per_request(data: &Path) -> f64 {
-    let mut stream = UnixStream::connect(data.join("monedula.sock")).expect("a broker listens");
-    stream.write_all(b"status\n").expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers");
-    let status: serde_json::Value = serde_json::from_str(&answer).expect("it answers in JSON");
-    let shards = status["shards"].as_array().expect("a list");
-    let sum = |name: &str| shards.iter().filter_map(|shard| shard["second"][name].as_f64()).sum::<f64>();
-    sum("turns_per_s") / sum("requests_per_s").max(1.0)
-}
-
 /// What a slice of load came to.
 #[derive(Clone, Copy, Default)]
 struct Slice {
@@ -241,17 +240,15 @@ struct Slice {
 
 struct Loaded {
     broker: Broker,
+    status: PathBuf,
     sockets: Vec<TcpStream>,
 }
 
 impl Loaded {
-    fn start(test: &TestDirectory, name: &str) -> Loaded {
+    fn start(data: &Path) -> Loaded {
         // On one core, with the load on the others if there are any: then a request costs what it costs.
-        let mut command = start_command(&test.path().join(name));
+        let mut command = start_command(data);
         command.args(["--cores", "0"]);
-        if name == "without" {
-            command.arg("--no-ledger");
-        }
         let broker = Broker::start_with(command);
         assert_eq!(broker.client().create_topic("load", CONNECTIONS, &[]), ErrorCode::None);
         let connect = |address: SocketAddr| {
@@ -261,10 +258,36 @@ impl Loaded {
             socket
         };
         let sockets = (0..CONNECTIONS).map(|_| connect(broker.address)).collect();
-        Loaded { broker, sockets }
+        Loaded { broker, status: data.join("monedula.sock"), sockets }
     }
 
-    fn slice(&mut self) -> Slice {
+    fn ask(&self, question: &str) -> serde_json::Value {
+        let mut stream = UnixStream::connect(&self.status).expect("a broker listens");
+        stream.write_all(format!("{question}\n").as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        serde_json::from_str(&answer).expect("it answers in JSON")
+    }
+
+    /// Of all shards during a second of load, as the broker itself tells.
+    fn turns_per_request(&mut self) -> f64 {
+        self.slice(true);
+        self.load_for(Duration::from_secs(3));
+        let status = self.ask("status");
+        let shards = status["shards"].as_array().expect("a list");
+        let sum = |name: &str| shards.iter().filter_map(|shard| shard["second"][name].as_f64()).sum::<f64>();
+        sum("turns_per_s") / sum("requests_per_s").max(1.0)
+    }
+
+    fn slice(&mut self, ledger: bool) -> Slice {
+        let answer = self.ask(if ledger { "ledger on" } else { "ledger off" });
+        assert_eq!(answer["ledger"], ledger);
+        // The shard hears of it in its next turn.
+        self.load_for(SETTLE);
+        self.load_for(SLICE)
+    }
+
+    fn load_for(&mut self, duration: Duration) -> Slice {
         let (cpu_before, begun) = (cpu_us(self.broker.pid()), Instant::now());
         let answered: u64 = std::thread::scope(|scope| {
             let loads: Vec<_> = (0..)
@@ -272,7 +295,7 @@ impl Loaded {
                 .map(|(partition, socket)| {
                     scope.spawn(move || {
                         keep_off_the_brokers_core();
-                        load(socket, partition, begun + SLICE)
+                        load(socket, partition, begun + duration)
                     })
                 })
                 .collect();

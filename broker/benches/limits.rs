@@ -36,6 +36,13 @@ const STREAM: Duration = Duration::from_secs(5);
 /// What a shard writes for a lone record: header, entry, batch.
 const BLOCK_BYTES: usize = 4096;
 
+/// What the least broker answers; about what a broker does.
+const ANSWER_BYTES: usize = 64;
+
+/// The core of all brokers with one shard, and that of a client who sends one request at a time.
+const BROKER_CORE: usize = 0;
+const CLIENT_CORE: usize = 1;
+
 const TOPIC: &str = "limits";
 const WIDE: i32 = 64;
 
@@ -58,7 +65,7 @@ fn main() {
 
 fn one_shard(data: &Path) -> Broker {
     let mut command = start_command(data);
-    command.args(["--cores", "0"]);
+    command.args(["--cores", &BROKER_CORE.to_string()]);
     Broker::start_with(command)
 }
 
@@ -89,34 +96,28 @@ fn start_and_rest(directory: &Path) {
     broker.stop();
 }
 
-/// A lone 1 KB record, acknowledged when durable, beside what it is made of: a write, a flush, a round trip.
+/// A lone 1 KB record, acknowledged when durable, beside what it is made of: a round trip, a write, a flush, by the least
+/// program that does them on the broker's core. Which core matters: the disk interrupts one of them, and to wake another
+/// takes longer.
 fn acknowledgement(directory: &Path, session: &mut Session) {
-    let raw = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(directory.join("raw"))
-        .expect("a file for direct writes");
-    let zeros = AlignedBuffer::zeroed(4 << 20);
-    raw.write_all_at(zeros.as_slice(), 0).expect("the disk takes it");
-    raw.sync_all().expect("the disk takes it");
-    let mut echo = echo();
     let record = batch(&[&[7; 1024]]);
+    let mut least = least_broker(&directory.join("raw"), record.len());
     let (mut floors, mut produces) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        let begun = Instant::now();
-        let position = (round * BLOCK_BYTES % (4 << 20)) as u64;
-        raw.write_all_at(&zeros.as_slice()[..BLOCK_BYTES], position).expect("the disk takes it");
-        raw.sync_data().expect("the disk takes it");
-        echo.write_all(&record).expect("the peer is there");
-        echo.read_exact(&mut [0; 64]).expect("the peer answers");
-        floors.push(begun.elapsed());
-        let begun = Instant::now();
-        session.produce(TOPIC, 0, -1, record.clone()).expect("it is acknowledged");
-        produces.push(begun.elapsed());
-    }
+    // In a thread of its own, as the rest of the bench shall run anywhere.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pin_to(CLIENT_CORE);
+            for _ in 0..ROUNDS {
+                let begun = Instant::now();
+                least.write_all(&record).expect("the peer is there");
+                least.read_exact(&mut [0; ANSWER_BYTES]).expect("the peer answers");
+                floors.push(begun.elapsed());
+                let begun = Instant::now();
+                session.produce(TOPIC, 0, -1, record.clone()).expect("it is acknowledged");
+                produces.push(begun.elapsed());
+            }
+        });
+    });
     let (floor, produce) = (median(floors), median(produces));
     println!(
         "one record, durable: median beside its floor      {produce:.0?} / {floor:.0?} = {:.2}",
@@ -220,22 +221,46 @@ fn send(session: &mut Session, request: &ProduceRequest) {
     }
 }
 
-/// A peer on loopback that answers 64 bytes to what a lone record takes.
-fn echo() -> TcpStream {
+/// A peer on loopback that writes a block, flushes it and answers, as often as `request_bytes` come.
+fn least_broker(path: &Path, request_bytes: usize) -> TcpStream {
+    const FILE_BYTES: usize = 4 << 20;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+        .expect("a file for direct writes");
+    let zeros = AlignedBuffer::zeroed(FILE_BYTES);
+    file.write_all_at(zeros.as_slice(), 0).expect("the disk takes it");
+    file.sync_all().expect("the disk takes it");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    let length = batch(&[&[7; 1024]]).len();
     std::thread::spawn(move || {
+        pin_to(BROKER_CORE);
         let (mut socket, _) = listener.accept().expect("the bench connects");
         socket.set_nodelay(true).expect("a socket");
-        let mut bytes = vec![0; length];
-        while socket.read_exact(&mut bytes).is_ok() {
-            socket.write_all(&[0; 64]).expect("the bench reads");
+        let mut request = vec![0; request_bytes];
+        for position in (0..FILE_BYTES).step_by(BLOCK_BYTES).cycle() {
+            if socket.read_exact(&mut request).is_err() {
+                return;
+            }
+            file.write_all_at(&zeros.as_slice()[..BLOCK_BYTES], position as u64).expect("the disk takes it");
+            file.sync_data().expect("the disk takes it");
+            socket.write_all(&[0; ANSWER_BYTES]).expect("the bench reads");
         }
     });
     let socket = TcpStream::connect(address).expect("the peer listens");
     socket.set_nodelay(true).expect("a socket");
     socket
+}
+
+/// Where there are so many cores.
+fn pin_to(core: usize) {
+    if let Some(id) = core_affinity::get_core_ids().unwrap_or_default().get(core) {
+        assert!(core_affinity::set_for_current(*id), "a thread may be pinned");
+    }
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

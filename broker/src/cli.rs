@@ -24,6 +24,8 @@ pub enum Command {
     Top(TopArgs),
     /// List the slowest requests of the last seconds, with what they waited for and what the shard did meanwhile.
     Slow(SlowArgs),
+    /// Have a running broker keep account of where the time of requests goes, or not.
+    Ledger(LedgerArgs),
     /// Measure the ways to make a write durable in a data directory, and advise.
     Probe(ProbeArgs),
 }
@@ -67,7 +69,8 @@ pub struct StartArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = TAIL_MEMORY_PERCENT,
         value_parser = clap::value_parser!(u64).range(1..=70))]
     pub tail_memory_percent: u64,
-    /// Keep no account of where the time of requests goes. `monedula top` and `slow` then have little to show.
+    /// Keep no account of where the time of requests goes until `monedula ledger on`. `monedula top` and `slow` then have
+    /// little to show.
     #[arg(long)]
     pub no_ledger: bool,
     /// How long a shard may be at one turn before that is reported as a stall, milliseconds.
@@ -115,6 +118,26 @@ pub struct SlowArgs {
     /// As lines to read, or as one JSON document.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+}
+
+/// The arguments of `monedula ledger`.
+#[derive(Args, Debug)]
+pub struct LedgerArgs {
+    /// Whether to keep one; a new one begins empty.
+    #[arg(value_enum)]
+    pub state: Switch,
+    /// Data directory of the broker, on this machine.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
 }
 
 /// What a report looks like.

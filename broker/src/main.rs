@@ -7,7 +7,7 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command, Format, StartArgs};
+use cli::{Cli, Command, Format, StartArgs, Switch};
 
 /// Requests are allocated on one shard and freed on another, and some are large: see the README, "Decisions".
 #[global_allocator]
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Some(Command::Slow(args)) => {
             broker::shell::slow(&args.data, args.seconds, args.format == Format::Json)
         }
+        Some(Command::Ledger(args)) => broker::shell::ledger(&args.data, args.state == Switch::On),
         Some(Command::Start(args)) => start(args),
         None => match Cli::parse_from(["monedula", "start"]).command {
             Some(Command::Start(args)) => start(args),

@@ -290,7 +290,40 @@ fn without_a_ledger_there_is_a_socket_that_says_so() {
     let mut client = broker.client();
     assert_eq!(client.create_topic("t", 1, &[]), ErrorCode::None);
     client.produce("t", 0, -1, batch(&[b"x"])).expect("it is appended");
-    assert!(stdout_of(&["top", "--once"], test.path()).contains("--no-ledger"));
-    assert!(stdout_of(&["slow"], test.path()).contains("--no-ledger"));
+    for question in [&["top", "--once"][..], &["slow"]] {
+        assert!(stdout_of(question, test.path()).contains("monedula ledger on"));
+    }
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn a_ledger_is_begun_and_ended_while_the_broker_runs() {
+    let test = TestDirectory::new("switched-ledger");
+    let mut command = start_command(test.path());
+    command.arg("--no-ledger");
+    let broker = Broker::start_with(command);
+    let mut client = broker.client();
+    assert_eq!(client.create_topic("t", 1, &[]), ErrorCode::None);
+    client.produce("t", 0, -1, batch(&[b"before"])).expect("it is appended");
+
+    assert_eq!(stdout_of(&["ledger", "on"], test.path()), "A ledger is kept.\n");
+    let produced = || -> u64 {
+        let status: Value = serde_json::from_str(&stdout_of(&["top", "--format", "json"], test.path()))
+            .expect("it answers in JSON");
+        assert_eq!(status["ledger"], true);
+        let shards = status["shards"].as_array().expect("a list");
+        shards.iter().filter_map(|shard| shard["since_start"][0]["total"]["count"].as_u64()).sum()
+    };
+    client.produce("t", 0, -1, batch(&[b"meanwhile"])).expect("it is appended");
+    // A shard hands its ledger over once a second.
+    let deadline = Instant::now() + PATIENCE;
+    while produced() < 1 {
+        assert!(Instant::now() < deadline, "what came after `ledger on` is never accounted for");
+    }
+    assert_eq!(produced(), 1, "what came before is nobody's");
+
+    assert_eq!(stdout_of(&["ledger", "off"], test.path()), "No ledger is kept.\n");
+    client.produce("t", 0, -1, batch(&[b"after"])).expect("it is appended");
+    assert!(stdout_of(&["slow"], test.path()).contains("monedula ledger on"));
     assert!(broker.stop().success());
 }

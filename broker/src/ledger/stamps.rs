@@ -95,7 +95,7 @@ pub struct Arrival {
     pub bytes: u32,
     /// When its bytes are known to have been there to read, microseconds.
     pub readable_us: u64,
-    /// When it was decoded, microseconds.
+    /// When it and all others of its turn were decoded, microseconds.
     pub parsed_us: u64,
 }
 

@@ -1,5 +1,8 @@
 //! The worst requests of one second.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use super::book::Turn;
 use super::stamps::Moments;
 use crate::ids::ConnectionId;
@@ -28,31 +31,33 @@ pub struct Slow {
 #[derive(Default, Debug)]
 pub(super) struct Worst {
     slowest: Vec<Slow>,
-    /// The least of them and its place, once there are [`WORST_MAX`].
-    least: Option<(u64, usize)>,
+    /// How slow each of them was and its place, the least first.
+    order: BinaryHeap<Reverse<(u64, usize)>>,
 }
 
 impl Worst {
     /// Whether a request that took that long would be kept.
     pub(super) fn wants(&self, own_us: u64) -> bool {
-        self.least.is_none_or(|(least_us, _)| own_us > least_us)
+        self.slowest.len() < WORST_MAX
+            || self.order.peek().is_some_and(|Reverse((least_us, _))| own_us > *least_us)
     }
 
     /// Keeps a request that is wanted.
     pub(super) fn keep(&mut self, slow: Slow) {
-        match self.least {
-            Some((_, place)) => self.slowest[place] = slow,
-            None => self.slowest.push(slow),
-        }
-        if self.slowest.len() == WORST_MAX {
-            let by_time = self.slowest.iter().map(|slow| slow.moments.own_us()).zip(0..);
-            self.least = by_time.min();
+        let own_us = slow.moments.own_us();
+        if self.slowest.len() < WORST_MAX {
+            self.order.push(Reverse((own_us, self.slowest.len())));
+            self.slowest.push(slow);
+        } else if let Some(mut least) = self.order.peek_mut() {
+            let Reverse((_, place)) = *least;
+            self.slowest[place] = slow;
+            *least = Reverse((own_us, place));
         }
     }
 
     /// Takes them out, the slowest first.
     pub(super) fn take(&mut self) -> Vec<Slow> {
-        self.least = None;
+        self.order.clear();
         let mut slowest = std::mem::replace(&mut self.slowest, Vec::with_capacity(WORST_MAX));
         slowest.sort_by_key(|slow| std::cmp::Reverse(slow.moments.own_us()));
         slowest

@@ -46,8 +46,6 @@ pub struct ConnectionsOptions {
     pub frame_bytes_max: usize,
     /// Kafka's `connections.max.idle.ms`; negative for never.
     pub idle_ms_max: i64,
-    /// Whether a ledger is kept.
-    pub ledger: bool,
 }
 
 /// The connections of one shard.
@@ -167,7 +165,7 @@ impl Connections {
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             files: FileSender::default(),
             refused: 0,
-            ledger: options.ledger.then(|| Ledger::new(clock.elapsed_us())),
+            ledger: None,
             turn_us: 0,
         }
     }
@@ -238,6 +236,16 @@ impl Connections {
     /// A turn begins.
     pub fn begin_turn(&mut self, now_us: u64) {
         self.turn_us = now_us;
+    }
+
+    /// Keeps a ledger from now on, or none; returns whether one has begun.
+    pub fn keep_ledger(&mut self, keep: bool) -> bool {
+        if keep == self.ledger.is_some() {
+            return false;
+        }
+        self.ledger = keep.then(|| Ledger::new(self.clock.elapsed_us()));
+        self.open.values_mut().for_each(|peer| peer.owed.clear());
+        keep
     }
 
     /// When it began.
@@ -339,7 +347,6 @@ impl Connections {
             active_us,
             frame_due_us,
             readable_us: *readable_us,
-            clock: self.clock,
             ledger: self.ledger.as_mut(),
             answered: false,
             refusal: None,
@@ -370,7 +377,7 @@ impl Connections {
         let Some(peer) = self.open.get_mut(&reply.connection) else { return };
         match reply.body {
             ReplyBody::Response { response, files } => {
-                if reply.trace.arrival.api.is_some() {
+                if self.ledger.is_some() && reply.trace.arrival.api.is_some() {
                     let (ticket, trace) = (reply.ticket, reply.trace);
                     peer.owed.push(Owed { ticket, trace, queued_us: None, taken: false });
                 }
@@ -713,7 +720,6 @@ struct Host<'a> {
     active_us: &'a mut u64,
     frame_due_us: &'a mut Option<u64>,
     readable_us: u64,
-    clock: Clock,
     ledger: Option<&'a mut Ledger>,
     /// The connection has answered something by itself.
     answered: bool,
@@ -773,7 +779,7 @@ impl FrameHost for Host<'_> {
 }
 
 impl Host<'_> {
-    /// Reads the clock once for each request that is kept account of.
+    /// When it was decoded is noted for all requests of a turn together.
     fn arrival(&mut self, request: &Request, frame_bytes: usize) -> Arrival {
         let Some(ledger) = &mut self.ledger else { return Arrival::default() };
         let bytes = FRAME_PREFIX_BYTES + frame_bytes;
@@ -783,8 +789,7 @@ impl Host<'_> {
             Request::Fetch(_) => Api::Fetch,
             _ => return Arrival::default(),
         };
-        let (readable_us, parsed_us) = (self.readable_us, self.clock.elapsed_us());
-        Arrival { api: Some(api), bytes: bytes as u32, readable_us, parsed_us }
+        Arrival { api: Some(api), bytes: bytes as u32, readable_us: self.readable_us, parsed_us: 0 }
     }
 }
 

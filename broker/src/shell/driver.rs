@@ -147,10 +147,11 @@ impl Driver {
     }
 
     fn step(&mut self, now: Now, inputs: &mut VecDeque<Input>, effects: &mut Effects) {
-        for input in inputs.drain(..) {
+        for mut input in inputs.drain(..) {
             self.turns.doing(Doing::of(&input));
             if let Some(ledger) = &mut self.connections.ledger {
-                match input {
+                match &mut input {
+                    Input::Request(incoming) => incoming.arrival.parsed_us = now.monotonic_us,
                     Input::Letter { .. } => ledger.letter(),
                     Input::Disk(_) => ledger.disk(),
                     _ => {}
@@ -201,6 +202,10 @@ impl Driver {
     fn begin_turn(&mut self, now_us: u64) {
         self.turns.begin(now_us);
         self.connections.begin_turn(now_us);
+        if self.connections.keep_ledger(self.desk.keeps_ledger()) {
+            // What was counted before is of no second that the new ledger has.
+            self.shard.take_traffic();
+        }
         if self.connections.ledger.is_none() {
             return;
         }

@@ -45,7 +45,7 @@ use storage::disk::SyncMethod;
 pub use cores::{CoreList, SHARDS_MAX};
 pub use memory::TAIL_MEMORY_PERCENT;
 pub use start::run;
-pub use status::{slow, top};
+pub use status::{ledger, slow, top};
 pub use watchdog::STALL_MS;
 
 /// What the command line says. `None` leaves it to the config file, or to a default.

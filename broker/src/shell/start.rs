@@ -171,11 +171,11 @@ impl Started {
         let (stall_reports, stalls) = stall::start(clock).map_err(no_watchdog)?;
         watchdog::start(clock, options.stall_ms * 1000, pulses.clone(), turns.clone(), stall_reports)
             .map_err(no_watchdog)?;
-        let desks: Vec<Arc<Desk>> = turns.iter().map(|turns| Desk::new(turns.clone())).collect();
+        let desks: Vec<Arc<Desk>> =
+            turns.iter().map(|turns| Desk::new(turns.clone(), options.ledger)).collect();
         let status = status::serve(StatusParts {
             data: directory.root().to_path_buf(),
             cores: cores.ids().to_vec(),
-            ledger: options.ledger,
             desks: desks.clone(),
             stalls,
             clock,
@@ -205,7 +205,6 @@ impl Started {
                     request_bytes_max: memory.request_bytes_max(),
                     frame_bytes_max: config.socket_request_max_bytes as usize,
                     idle_ms_max: config.connections_max_idle_ms,
-                    ledger: options.ledger,
                 },
                 clock,
                 lifecycle: lifecycle.clone(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::document::{SlowReport, Status};
+use super::document::{LedgerState, SlowReport, Status};
 use super::{render, socket};
 use crate::shell::StartError;
 
@@ -30,6 +30,12 @@ pub fn slow(data: &Path, seconds: u32, json: bool) -> Result<(), StartError> {
     }
     let report: SlowReport = parse(&answer)?;
     print(&render::slow(&report))
+}
+
+/// Has the broker keep a ledger from now on, or none.
+pub fn ledger(data: &Path, keep: bool) -> Result<(), StartError> {
+    let state: LedgerState = parse(&ask(data, if keep { "ledger on" } else { "ledger off" })?)?;
+    print(if state.ledger { "A ledger is kept.\n" } else { "No ledger is kept.\n" })
 }
 
 /// What the broker is at, with what it knows by now of the lag of groups.

@@ -1,6 +1,7 @@
 //! Where a shard lays what its ledger has of a second, and the status thread finds it.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::lag::LagSheet;
@@ -27,6 +28,7 @@ pub struct Sheet {
 #[derive(Debug)]
 pub struct Desk {
     sheets: Mutex<VecDeque<Sheet>>,
+    keeps_ledger: AtomicBool,
     /// Of which topics the ends are wanted for the lag of groups, and until when, microseconds.
     lag_wanted: Mutex<(u64, Arc<BTreeSet<Arc<str>>>)>,
     /// For how often it stalled.
@@ -35,8 +37,23 @@ pub struct Desk {
 
 impl Desk {
     /// An empty desk.
-    pub fn new(turns: Arc<TurnClock>) -> Arc<Desk> {
-        Arc::new(Desk { sheets: Mutex::default(), lag_wanted: Mutex::default(), turns })
+    pub fn new(turns: Arc<TurnClock>, keeps_ledger: bool) -> Arc<Desk> {
+        Arc::new(Desk {
+            sheets: Mutex::default(),
+            keeps_ledger: AtomicBool::new(keeps_ledger),
+            lag_wanted: Mutex::default(),
+            turns,
+        })
+    }
+
+    /// Whether the shard keeps a ledger. It looks in every turn.
+    pub fn keeps_ledger(&self) -> bool {
+        self.keeps_ledger.load(Ordering::Relaxed)
+    }
+
+    /// Has the shard keep one from its next turn on, or none.
+    pub fn keep_ledger(&self, keep: bool) {
+        self.keeps_ledger.store(keep, Ordering::Relaxed);
     }
 
     /// Lays a sheet down, without waiting: if somebody is at the desk, it is for the next time.

@@ -283,6 +283,13 @@ pub struct Turn {
     pub waiting: Waiting,
 }
 
+/// The answer to `ledger on` and `ledger off`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LedgerState {
+    /// Whether a ledger is kept from now on.
+    pub ledger: bool,
+}
+
 /// The answer to anything else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {

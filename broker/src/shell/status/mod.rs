@@ -11,7 +11,7 @@ mod server;
 mod socket;
 mod top;
 
-pub use client::slow;
+pub use client::{ledger, slow};
 pub use desk::{Desk, Sheet};
 pub use server::{StatusParts, StatusSocket, serve};
 pub use top::top;

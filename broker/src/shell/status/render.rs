@@ -21,9 +21,7 @@ pub fn top(status: &Status) -> Vec<String> {
     let mut lines = head(status);
     if !status.ledger {
         lines.push(String::new());
-        lines.push(
-            "No ledger is kept, so there are no rates: start the broker without --no-ledger.".to_owned(),
-        );
+        lines.push("No ledger is kept, so there are no rates: `monedula ledger on` starts one.".to_owned());
     }
     lines.push(String::new());
     lines.push(format!(
@@ -201,7 +199,7 @@ fn stalls(status: &Status) -> Vec<String> {
 /// The slowest requests, two lines each.
 pub fn slow(report: &SlowReport) -> String {
     if !report.ledger {
-        return "No ledger is kept: start the broker without --no-ledger.\n".to_owned();
+        return "No ledger is kept: `monedula ledger on` starts one.\n".to_owned();
     }
     if report.requests.is_empty() {
         return format!("No produce and no fetch was answered in the last {} seconds.\n", report.seconds);
@@ -427,7 +425,7 @@ newest stalls (backtraces: --format json, and the broker's log)
     #[test]
     fn without_a_ledger_the_frame_says_how_to_get_one() {
         let frame = top(&Status { ledger: false, ..status() }).join("\n");
-        assert!(frame.contains("--no-ledger"), "{frame}");
+        assert!(frame.contains("monedula ledger on"), "{frame}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The status thread: takes the sheets of all shards, and answers one question per connection, one connection at a time.
 //!
-//! A question is a line of at most [`QUESTION_MAX`] bytes, `status`, `status groups` or `slow SECONDS`; the answer is one line of JSON, then
-//! the connection is closed. Who is slow to ask or to listen is left alone after a moment.
+//! A question is a line of at most [`QUESTION_MAX`] bytes, `status`, `status groups`, `slow SECONDS`, `ledger on` or `ledger off`; the
+//! answer is one line of JSON, then the connection is closed. Who is slow to ask or to listen is left alone after a moment.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::desk::Desk;
-use super::document::{FORM, Refusal, Shard, SlowReport, Stall, Status};
+use super::document::{FORM, LedgerState, Refusal, Shard, SlowReport, Stall, Status};
 use super::gather::{SECONDS_KEPT, ShardBook, groups, topics};
 use super::machine::DiskWatch;
 use super::socket;
@@ -48,8 +48,6 @@ pub struct StatusParts {
     pub data: PathBuf,
     /// Cores of the shards, in their order.
     pub cores: Vec<usize>,
-    /// Whether shards keep a ledger.
-    pub ledger: bool,
     /// Desks of the shards, in their order.
     pub desks: Vec<Arc<Desk>>,
     /// The newest stalls.
@@ -162,10 +160,21 @@ impl Server {
                 Ok(seconds) if (1..=SECONDS_KEPT as u32).contains(&seconds) => json(&self.slow(seconds)),
                 _ => refuse(&format!("`slow` looks back 1 to {SECONDS_KEPT} seconds")),
             },
-            _ => refuse("ask `status`, `status groups` or `slow SECONDS`"),
+            ["ledger", "on"] => json(&self.keep_ledger(true)),
+            ["ledger", "off"] => json(&self.keep_ledger(false)),
+            _ => refuse("ask `status`, `status groups`, `slow SECONDS`, `ledger on` or `ledger off`"),
         };
         answer.push(b'\n');
         write_all(&mut stream, &answer)
+    }
+
+    fn keep_ledger(&self, keep: bool) -> LedgerState {
+        self.parts.desks.iter().for_each(|desk| desk.keep_ledger(keep));
+        LedgerState { ledger: self.keeps_ledger() }
+    }
+
+    fn keeps_ledger(&self) -> bool {
+        self.parts.desks.iter().all(|desk| desk.keeps_ledger())
     }
 
     /// Tells the shards that somebody wants to know of lag, and of which topics the ends are needed.
@@ -175,6 +184,7 @@ impl Server {
     }
 
     fn status(&self, with_groups: bool) -> Status {
+        let ledger = self.keeps_ledger();
         let shards = self.books.iter().zip(&self.parts.desks).zip(&self.parts.cores).enumerate();
         let shard = |(number, ((book, desk), core)): (usize, ((&ShardBook, &Arc<Desk>), &usize))| {
             let (stalls, longest_stall_us) = desk.turns.stalls();
@@ -183,7 +193,7 @@ impl Server {
                 core: *core,
                 stalls,
                 longest_stall_us,
-                second: book.second(),
+                second: book.second().filter(|_| ledger),
                 since_start: book.since_start(),
             }
         };
@@ -194,7 +204,7 @@ impl Server {
             pid: std::process::id(),
             uptime_us: self.parts.clock.elapsed_us(),
             data: self.parts.data.display().to_string(),
-            ledger: self.parts.ledger,
+            ledger,
             disk: self.disk.as_ref().and_then(|disk| disk.disk.clone()),
             shards: shards.map(shard).collect(),
             topics,
@@ -212,7 +222,7 @@ impl Server {
             of_shards.flat_map(|(shard, book)| book.slow(shard as u16, from_us)).collect();
         requests.sort_by_key(|request| std::cmp::Reverse(request.own_us));
         requests.truncate(SLOW_MAX);
-        SlowReport { ledger: self.parts.ledger, at_us, seconds, requests }
+        SlowReport { ledger: self.keeps_ledger(), at_us, seconds, requests }
     }
 }
 
