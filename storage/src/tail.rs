@@ -131,7 +131,7 @@ impl Tail {
     #[must_use]
     pub fn slice(&self, start: u32, end: u32) -> Vec<Bytes> {
         let mut parts = Vec::new();
-        let first = self.runs.partition_point(|run| run.0 + run.1.len() as u32 <= start);
+        let first = partition_point_from_end(&self.runs, |run| end_of(run) <= start);
         for (position, bytes) in self.runs.range(first..) {
             if *position >= end {
                 break;
@@ -152,7 +152,7 @@ impl Tail {
     /// The index of the batch that contains `offset`, or of the first after it.
     #[must_use]
     pub fn find(&self, offset: Offset) -> usize {
-        self.batches.partition_point(|batch| batch.last < offset)
+        partition_point_from_end(&self.batches, |batch| batch.last < offset)
     }
 
     /// Whole batches from the one that contains `from`, below `limit`, that fit in `max_bytes`; the first
@@ -180,7 +180,7 @@ impl Tail {
         }
         let Some(before) = before else { return 0 };
         let start = self.start().unwrap_or(position.max(before));
-        while self.runs.front().is_some_and(|run| run.0 + run.1.len() as u32 <= start) {
+        while self.runs.front().is_some_and(|run| end_of(run) <= start) {
             self.runs.pop_front();
         }
         if self.batches.is_empty() {
@@ -199,7 +199,8 @@ impl Tail {
 
     /// What little is left moves to memory of its own, so that an idle partition pins no chunk.
     fn shrink(&mut self) {
-        let left: usize = self.runs.iter().map(|run| run.1.len()).sum();
+        let ends = self.runs.front().zip(self.runs.back());
+        let left = ends.map_or(0, |(first, last)| end_of(last) - first.0) as usize;
         if left >= PART_BYTES_MIN || !self.open.is_empty() {
             return;
         }
@@ -213,6 +214,36 @@ impl Tail {
             self.runs.push_back((position, Bytes::from(copy.into_boxed_slice())));
         }
     }
+}
+
+/// Where a run ends.
+fn end_of(run: &(u32, Bytes)) -> u32 {
+    run.0 + run.1.len() as u32
+}
+
+/// [`VecDeque::partition_point`], from the end in steps that double: the youngest are asked for most, and what lies before
+/// them is in no cache.
+fn partition_point_from_end<T>(items: &VecDeque<T>, before: impl Fn(&T) -> bool) -> usize {
+    let (mut low, mut high) = (0, items.len());
+    let mut step = 1;
+    while high > 0 {
+        let probe = high.saturating_sub(step);
+        if before(&items[probe]) {
+            low = probe + 1;
+            break;
+        }
+        high = probe;
+        step *= 2;
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(&items[middle]) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 fn join_small(parts: Vec<Bytes>) -> Vec<Bytes> {
@@ -235,4 +266,20 @@ fn join_small(parts: Vec<Bytes>) -> Vec<Bytes> {
         joined.push(small.freeze());
     }
     joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_from_the_end_finds_what_one_from_the_middle_does() {
+        for length in 0..70 {
+            let items: VecDeque<usize> = (0..length).collect();
+            for wanted in 0..=length {
+                let found = partition_point_from_end(&items, |item| *item < wanted);
+                assert_eq!(found, items.partition_point(|item| *item < wanted), "{wanted} of {length}");
+            }
+        }
+    }
 }
