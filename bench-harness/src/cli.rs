@@ -4,6 +4,7 @@ mod compare;
 mod keep;
 pub mod load;
 mod omb;
+mod process;
 mod report;
 mod run;
 mod series;

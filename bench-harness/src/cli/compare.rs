@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
-use super::run::interrupt;
+use super::process::{command_line, interrupt};
 use super::{INVALID, Outcome};
 use crate::calibrate::{self, calibrate};
 use crate::compare::{self, Arguments};
@@ -101,19 +101,6 @@ impl Floors {
         self.0.insert(key, floor.clone());
         Ok(floor)
     }
-}
-
-/// The command line, with the name of this program in place of the path to it.
-pub fn command_line() -> String {
-    let quoted = |argument: String| match argument
-        .chars()
-        .all(|letter| letter.is_ascii_alphanumeric() || "-_=./,:+@%".contains(letter))
-    {
-        true if !argument.is_empty() => argument,
-        _ => format!("'{}'", argument.replace('\'', "'\\''")),
-    };
-    let arguments = std::env::args().skip(1).map(quoted);
-    std::iter::once("monedula-bench".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// What to become.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::INVALID;
-use super::compare::command_line;
+use super::process::command_line;
 use crate::outcome::Outcome;
 use crate::report;
 use crate::results::{Results, Run};

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
-use super::compare::command_line;
-use super::run::{find_broker, interrupt};
+use super::process::{command_line, interrupt};
+use super::run::find_broker;
 use super::{INVALID, Outcome};
 use crate::compare::cores::Cores;
 use crate::engine::{self, Options};

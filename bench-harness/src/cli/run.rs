@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Outcome;
 use super::keep::{KeepArguments, exit_code};
 use super::load::LoadOptions;
+use super::process::interrupt;
 use crate::compare::cores::Cores;
 use crate::engine::Options;
 use crate::outcome::Verdict;
@@ -83,16 +81,6 @@ pub fn find_broker(path: &Path) -> Option<PathBuf> {
             None
         }
     }
-}
-
-/// A flag that Ctrl-C sets. A second Ctrl-C ends the process at once.
-pub fn interrupt() -> Result<Arc<AtomicBool>, std::io::Error> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
-        signal_hook::flag::register(signal, Arc::clone(&flag))?;
-    }
-    Ok(flag)
 }
 
 /// Carries the command out.

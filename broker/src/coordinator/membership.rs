@@ -1,12 +1,12 @@
 //! Heartbeat, LeaveGroup and the end of sessions: how members show that they live, and how they go.
 
 use net::ErrorCode;
-use net::messages::leave_group::MemberIdentity;
 use net::messages::{HeartbeatRequest, HeartbeatResponse, LeaveGroupRequest};
 use storage::Now;
 
 use super::appends::Promise;
 use super::group::{Group, GroupState, Member, MemberId, Waiter};
+use super::leaver::Leaver;
 use super::responses::{self, leave_response};
 use super::{CoordinatorEffect, GroupCoordinator, Turn};
 
@@ -53,26 +53,6 @@ impl GroupCoordinator {
             // The group is empty now: its last member is told once that is durable.
             self.appends.promise_last(Promise::Respond { waiter, response: response.into() });
         }
-    }
-}
-
-/// Who leaves: by member id, or by instance id alone if an administrator removes a static member.
-pub(super) struct Leaver {
-    pub(super) member_id: String,
-    pub(super) group_instance_id: Option<String>,
-}
-
-impl Leaver {
-    /// Before version 3 a request is for one member.
-    fn all(version: i16, members: Vec<MemberIdentity>, member_id: String) -> Vec<Leaver> {
-        if version < 3 {
-            return vec![Leaver { member_id, group_instance_id: None }];
-        }
-        let leaver = |member: MemberIdentity| Leaver {
-            member_id: member.member_id,
-            group_instance_id: member.group_instance_id,
-        };
-        members.into_iter().map(leaver).collect()
     }
 }
 

@@ -14,6 +14,7 @@ mod commits;
 mod group;
 mod groups;
 mod join;
+mod leaver;
 mod membership;
 mod offsets;
 mod records;

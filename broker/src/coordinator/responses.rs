@@ -18,7 +18,7 @@ use net::{ErrorCode, Request, Response};
 
 use super::CoordinatorEffect;
 use super::group::{Group, JoinOrSync, MemberId, Waiter};
-use super::membership::Leaver;
+use super::leaver::Leaver;
 
 /// Before this version the protocol name of a JoinGroup response cannot be null.
 const JOIN_VERSION_NULL_PROTOCOL: i16 = 7;

@@ -14,9 +14,11 @@
 mod book;
 mod histogram;
 mod stamps;
+mod turn;
 mod worst;
 
-pub use book::{Counters, Gauges, Ledger, Second, TopicTraffic, Turn};
+pub use book::{Counters, Ledger, Second, TopicTraffic};
 pub use histogram::Histogram;
 pub use stamps::{Api, Arrival, MOMENTS_MAX, Moments, Passage, STAGES_MAX, Stage, Trace};
+pub use turn::{Gauges, Turn};
 pub use worst::{Slow, WORST_MAX};

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::book::Turn;
 use super::stamps::Moments;
+use super::turn::Turn;
 use crate::ids::ConnectionId;
 
 /// Requests that are kept of one second.

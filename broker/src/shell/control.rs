@@ -16,7 +16,7 @@ use super::inbox::Inbox;
 use super::lifecycle::Lifecycle;
 use super::mailbox::Mailbox;
 use super::meta_disk::MetaDisk;
-use super::start::{Report, report};
+use super::report::{Report, report};
 use super::watchdog::Pulse;
 use crate::config::BrokerConfig;
 use crate::controller::{ControlEffects, ControlInput, Controller, ControllerParts};

@@ -28,6 +28,7 @@ mod memory;
 mod meta_disk;
 mod notify;
 mod preflight;
+mod report;
 mod ring;
 mod sendfile;
 mod signals;

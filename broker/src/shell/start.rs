@@ -32,6 +32,7 @@ use super::memory::{self, Memory};
 use super::meta_disk::MetaDisk;
 use super::notify;
 use super::preflight;
+use super::report::{Report, report};
 use super::ring::Ring;
 use super::signals::StopSignals;
 use super::space::SpaceGauge;
@@ -68,17 +69,6 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// How often the main thread measures the room on the volume, in looks.
 const LOOKS_PER_MEASUREMENT: u32 = 10;
-
-/// What executors tell the main thread.
-#[derive(Debug)]
-pub(super) enum Report {
-    /// Every shard has applied the metadata.
-    Ready,
-    /// An orderly stop of a shard is complete.
-    Stopped(ShardId),
-    /// The process cannot go on.
-    Failed(String),
-}
 
 /// Runs a broker until a signal ends it.
 pub fn run(options: Options) -> Result<(), StartError> {
@@ -169,8 +159,10 @@ impl Started {
         let no_watchdog =
             |error| StartError(format!("the watchdog thread does not start ({error}): check `ulimit -u`"));
         let (stall_reports, stalls) = stall::start(clock).map_err(no_watchdog)?;
-        watchdog::start(clock, options.stall_ms * 1000, pulses.clone(), turns.clone(), stall_reports)
-            .map_err(no_watchdog)?;
+        watchdog::start(clock, options.stall_ms * 1000, pulses.clone(), turns.clone(), move |alarm| {
+            stall_reports.send(alarm)
+        })
+        .map_err(no_watchdog)?;
         let desks: Vec<Arc<Desk>> =
             turns.iter().map(|turns| Desk::new(turns.clone(), options.ledger)).collect();
         let status = status::serve(StatusParts {
@@ -425,13 +417,6 @@ fn start_thread(name: String, main: impl FnOnce() + Send + 'static) -> Result<()
         .spawn(main)
         .map(|_| ())
         .map_err(|error| StartError(format!("a thread does not start ({error}): check `ulimit -u`")))
-}
-
-pub(super) fn report(reporter: &Sender<Report>, report: Report) {
-    // The main thread is gone only when the process ends.
-    if let Err(unheard) = reporter.send(report) {
-        tracing::debug!("nobody hears {:?}", unheard.0);
-    }
 }
 
 fn read_config(options: &Options) -> Result<BrokerConfig, StartError> {

@@ -15,7 +15,6 @@ use std::time::Duration;
 use net::ApiKey;
 
 use super::clock::Clock;
-use super::stall::StallReports;
 use crate::step::Input;
 
 /// How often every executor is woken: the longest time it can oversleep. 5 ms costs 1.7 % of a core per idle shard,
@@ -227,7 +226,7 @@ pub fn start(
     stall_us: u64,
     pulses: Vec<Arc<Pulse>>,
     turns: Vec<Arc<TurnClock>>,
-    reports: StallReports,
+    report: impl Fn(Alarm) + Send + 'static,
 ) -> std::io::Result<()> {
     let mut watch = Watch::new(clock.elapsed_us(), stall_us, pulses, turns);
     let run = move || loop {
@@ -237,7 +236,7 @@ pub fn start(
                 waker.wake_by_ref();
             }
         }
-        watch.look(clock.elapsed_us(), |alarm| reports.send(alarm));
+        watch.look(clock.elapsed_us(), &report);
     };
     std::thread::Builder::new().name("watchdog".into()).spawn(run).map(|_| ())
 }
