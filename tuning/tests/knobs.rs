@@ -42,6 +42,24 @@ const FILES: &[(&str, &str, &str, &str)] = &[
         "echo 2 > /sys/devices/system/cpu/cpu3/power/pm_qos_resume_latency_us",
     ),
     (
+        "cpu.halt_polling",
+        "/sys/module/haltpoll/parameters/guest_halt_poll_ns",
+        "0",
+        "echo 200000 > /sys/module/haltpoll/parameters/guest_halt_poll_ns",
+    ),
+    (
+        "cpu.halt_polling",
+        "/sys/module/haltpoll/parameters/guest_halt_poll_ns",
+        "10000000",
+        "echo 200000 > /sys/module/haltpoll/parameters/guest_halt_poll_ns",
+    ),
+    (
+        "cpu.halt_polling",
+        "/sys/module/haltpoll/parameters/guest_halt_poll_grow_start",
+        "0",
+        "echo 50000 > /sys/module/haltpoll/parameters/guest_halt_poll_grow_start",
+    ),
+    (
         "cpu.isolation",
         "/sys/devices/system/cpu/isolated",
         "2",
@@ -319,6 +337,53 @@ fn idle_states_may_be_limited_for_all_cores_by_whoever_holds_the_device() {
         fake.set(&format!("/sys/devices/system/cpu/cpu{core}/cpuidle/state2/disable"), "1");
     }
     assert_eq!(fake.one("cpu.idle_states").state, State::Ok);
+}
+
+#[test]
+fn halt_polling_is_judged_only_where_its_governor_rules() {
+    let fake = Fake::new();
+    let governor = "/sys/devices/system/cpu/cpuidle/current_governor_ro";
+    let longest = "/sys/module/haltpoll/parameters/guest_halt_poll_ns";
+    let states = || fake.knob("cpu.halt_polling").iter().map(|reading| reading.state).collect::<Vec<_>>();
+    let bounds = [("49999", false), ("50000", true), ("1000000", true), ("1000001", false)];
+    for (text, good) in bounds {
+        fake.set(longest, text);
+        assert_eq!(states()[0] == State::Ok, good, "{text}");
+    }
+    fake.set(longest, "0");
+    assert_eq!(states(), [State::Differs, State::Ok]);
+    // Some older kernels have only the file that can be written.
+    fake.remove(governor);
+    fake.set("/sys/devices/system/cpu/cpuidle/current_governor", "haltpoll");
+    assert_eq!(states(), [State::Differs, State::Ok]);
+    for name in ["menu", "teo", "ladder"] {
+        fake.set(governor, name);
+        let reading = fake.one("cpu.halt_polling");
+        assert_eq!(reading.state, State::Absent);
+        assert!(reading.found.contains(name), "{}", reading.found);
+    }
+    fake.set(governor, "what is this");
+    assert_eq!(fake.one("cpu.halt_polling").state, State::Unreadable);
+    fake.remove("/sys/devices/system/cpu/cpuidle");
+    assert_eq!(fake.one("cpu.halt_polling").state, State::Absent);
+    // A governor without its parameters has nothing that could be set.
+    fake.set(governor, "haltpoll");
+    fake.remove("/sys/module/haltpoll");
+    assert_eq!(states(), [State::Absent, State::Absent]);
+}
+
+#[test]
+fn a_halt_that_is_left_at_once_only_in_the_words_of_its_driver_says_so() {
+    let fake = Fake::new();
+    for core in 0..4 {
+        fake.set(&format!("/sys/devices/system/cpu/cpu{core}/cpuidle/state2/disable"), "1");
+    }
+    let reading = fake.one("cpu.idle_states");
+    assert_eq!(reading.state, State::Ok);
+    assert!(reading.found.contains("see cpu.halt_polling"), "{}", reading.found);
+    fake.set("/sys/devices/system/cpu/cpuidle/current_governor_ro", "menu");
+    let reading = fake.one("cpu.idle_states");
+    assert_eq!(reading.found, "the deepest, C1, is left in 2 us");
 }
 
 #[test]
