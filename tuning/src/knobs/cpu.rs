@@ -62,11 +62,10 @@ pub(super) const KNOBS: &[Definition] = &[
         scope: Scope::Machine,
         wanted: "guest_halt_poll_ns from 50000 to 1000000, guest_halt_poll_grow_start above 0",
         why: "An idle core of a virtual machine that halts goes back to the hypervisor, and each wake-up (the interrupt \
-              of a disk, of a card, of another core) waits until the hypervisor has it run again. Where this was \
-              measured a durable write of 4 KiB took 235 us with and 125 to 148 us without. The governor haltpoll has \
-              the core look out for work itself before it halts, while waits have been short lately, for at most \
-              guest_halt_poll_ns. At 0 it halts at once, although its driver may have told the host not to look out \
-              in its place.",
+              of a disk, of a card, of another core) waits until the hypervisor has it run again. The governor haltpoll \
+              has the core look out for work itself before it halts, while waits have been short lately, for at most \
+              guest_halt_poll_ns: where this was measured a durable write of 4 KiB took 125 to 148 us so, and 235 us at \
+              0. Then a core halts at once, although its driver may have told the host not to look out in its place.",
         risk: "The host sees a core that is busy for up to 200 us after each piece of work: it may be billed, it may use \
                up credits of burstable machines, and neighbours and the SMT sibling get less. A provider that boots with \
                haltpoll.guest_halt_poll_ns=0 may mean it so.",
