@@ -20,6 +20,8 @@ pub trait Calls {
     fn direct_io(&self, directory: &Path) -> io::Result<()>;
     /// The queues of a network card.
     fn channels(&self, interface: &str) -> io::Result<Channels>;
+    /// How many packets a network card has room for until the kernel takes them.
+    fn ring(&self, interface: &str) -> io::Result<Ring>;
     /// How a network card gathers interrupts.
     fn coalescing(&self, interface: &str) -> io::Result<Coalescing>;
     /// The limit on idle states that some process holds through /dev/cpu_dma_latency, microseconds. Only root may ask.
@@ -44,6 +46,15 @@ pub struct Channels {
     pub combined: u32,
     /// The most that the card has.
     pub combined_max: u32,
+}
+
+/// Slots for packets that were received, in each queue of a network card.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ring {
+    /// In use.
+    pub rx: u32,
+    /// The most that the card has.
+    pub rx_max: u32,
 }
 
 /// How long a network card may hold an interrupt back.
@@ -115,6 +126,13 @@ impl Calls for Kernel {
         Ok(Channels { combined: channels[8], combined_max: channels[4] })
     }
 
+    fn ring(&self, interface: &str) -> io::Result<Ring> {
+        // struct ethtool_ringparam: cmd, {rx,rx_mini,rx_jumbo,tx}_max_pending, {rx,rx_mini,rx_jumbo,tx}_pending.
+        let mut ring = [0u32; 9];
+        ethtool(interface, ETHTOOL_GRINGPARAM, &mut ring)?;
+        Ok(Ring { rx: ring[5], rx_max: ring[1] })
+    }
+
     fn coalescing(&self, interface: &str) -> io::Result<Coalescing> {
         // struct ethtool_coalesce: cmd, rx_coalesce_usecs, ..., the tenth is stats_block_coalesce_usecs and the
         // eleventh use_adaptive_rx_coalesce, of 23 words.
@@ -136,6 +154,7 @@ impl Calls for Kernel {
 }
 
 const ETHTOOL_GCOALESCE: u32 = 0x0e;
+const ETHTOOL_GRINGPARAM: u32 = 0x10;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
 /// Asks the driver of a network card. `words` is the structure of the command, which begins with its number.
@@ -156,7 +175,7 @@ fn ethtool(interface: &str, command: u32, words: &mut [u32]) -> io::Result<()> {
     if socket < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: `request` and the structure it points to are valid for reads and writes; the two commands that are
+    // SAFETY: `request` and the structure it points to are valid for reads and writes; the commands that are
     // asked for write no more than the structure that `words` has the size of.
     let result = unsafe { libc::ioctl(socket, SIOCETHTOOL, &mut request) };
     let error = io::Error::last_os_error();

@@ -1,6 +1,8 @@
 //! The command line.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +10,7 @@ use tune::apply::{self, Outcome, Plan, RealPrograms};
 use tune::calls::Kernel;
 use tune::change::Change;
 use tune::cpu_set::CpuSet;
+use tune::echo::{self, Bounds, Ended};
 use tune::floor::Options;
 use tune::knob::{Definition, Knob, State};
 use tune::machine::{Interrupts, Machine, Subject};
@@ -23,7 +26,7 @@ const ROLLBACK: &str = "/var/lib/monedula-tune/rollback.json";
 
 /// Checks and tunes the machine under a Monedula broker, and measures what it can do.
 ///
-/// `check`, `explain` and `floor` need no root. Exit codes of `check`: 0 all as it should be, 1 something differs,
+/// `check`, `explain`, `floor` and `echo` need no root. Exit codes of `check`: 0 all as it should be, 1 something differs,
 /// 2 it could not run, 3 nothing differs but something is not known.
 #[derive(Debug, Parser)]
 #[command(name = "monedula-tune", version, about, max_term_width = 110)]
@@ -43,6 +46,8 @@ enum Command {
     Undo(UndoArgs),
     /// Measure what this machine can do at best, idle and with busy cores, and name what limits it.
     Floor(FloorArgs),
+    /// Serve the other end of `floor --peer`: send back what it sends, until Ctrl-C.
+    Echo(EchoArgs),
     /// Say what a knob does, why it matters, what can go wrong, and how it stands here.
     Explain(ExplainArgs),
 }
@@ -127,6 +132,9 @@ struct FloorArgs {
     /// The data directory to write to: 16 MiB for the time being.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Measure the round trip to another machine, where `monedula-tune echo` runs, in place of the loopback interface.
+    #[arg(long, value_name = "HOST:PORT")]
+    peer: Option<String>,
     /// How long to measure, all in all, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
@@ -136,6 +144,13 @@ struct FloorArgs {
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+}
+
+#[derive(Args, Debug)]
+struct EchoArgs {
+    /// Where to listen, like 10.0.0.2:9777; port 0 takes a free one and names it.
+    #[arg(value_name = "HOST:PORT")]
+    address: String,
 }
 
 #[derive(Args, Debug)]
@@ -169,6 +184,7 @@ pub fn run(cli: Cli) -> Result<u8, String> {
         Command::Apply(args) => apply(args),
         Command::Undo(args) => undo(args),
         Command::Floor(args) => floor(args),
+        Command::Echo(args) => echo(args),
         Command::Explain(args) => explain(args),
     }
 }
@@ -260,12 +276,40 @@ fn floor(args: FloorArgs) -> Result<u8, String> {
             tune::machine::allowed(&Root::real()).map_err(|error| format!("{error}: name --cores LIST"))?
         }
     };
-    let options = Options { cores, data: args.data, duration: Duration::from_secs(args.seconds) };
+    let duration = Duration::from_secs(args.seconds);
+    let options = Options { cores, data: args.data, peer: args.peer, duration };
     let floor = tune::floor::measure(options, |what| eprintln!("measuring {what}"))?;
     match args.format {
         Format::Text => print!("{}", floor.text()),
         Format::Json => println!("{}", floor.json()),
     }
+    Ok(0)
+}
+
+/// Set by Ctrl-C and by what stops a service.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn stop(_: libc::c_int) {
+    STOP.store(true, Ordering::Relaxed);
+}
+
+fn echo(args: EchoArgs) -> Result<u8, String> {
+    let wrong = |error: std::io::Error| format!("{}: {error}", args.address);
+    let listener = TcpListener::bind(&args.address).map_err(|error| {
+        format!("{}: name an address of this machine and a free port, like 0.0.0.0:9777", wrong(error))
+    })?;
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler does nothing but store to an atomic, which a handler may.
+        unsafe { libc::signal(signal, stop as *const () as libc::sighandler_t) };
+    }
+    let address = listener.local_addr().map_err(wrong)?;
+    println!(
+        "listening at {address}: `monedula-tune floor --peer HOST:{}` elsewhere, Ctrl-C here ends it",
+        address.port()
+    );
+    let say = |Ended { peer, messages, why }: Ended| println!("{peer} {messages} round trips, {why}");
+    echo::serve(&listener, Bounds::default(), &STOP, say).map_err(wrong)?;
+    println!("stopped");
     Ok(0)
 }
 

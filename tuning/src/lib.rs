@@ -16,4 +16,5 @@ pub mod knobs;
 pub mod report;
 pub mod rollback;
 pub mod apply;
+pub mod echo;
 pub mod floor;

@@ -17,6 +17,7 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ("/sys/block/nvme1n1/queue/scheduler", "mq-deadline", "none"),
     ("/sys/block/nvme1n1/queue/nomerges", "0", "2"),
     ("/sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", "powersave", "performance"),
+    ("/sys/module/haltpoll/parameters/guest_halt_poll_ns", "0", "200000"),
     ("/proc/sys/net/core/somaxconn", "128", "4096"),
     ("/proc/sys/vm/swappiness", "60", "1"),
 ];

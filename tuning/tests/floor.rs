@@ -15,7 +15,7 @@ fn everything_is_measured_idle_and_busy() {
         std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("floor-{}", std::process::id()));
     std::fs::create_dir_all(&data).expect("a test can make a directory");
     let cores = allowed(&Root::real()).expect("the machine tells").iter().take(2).collect();
-    let options = Options { cores, data: Some(data.clone()), duration: Duration::from_millis(1) };
+    let options = Options { cores, data: Some(data.clone()), peer: None, duration: Duration::from_millis(1) };
     let mut steps = Vec::new();
     let floor = measure(options, |step| steps.push(step.to_owned())).expect("it measures");
     assert_eq!(steps.len(), 10, "{steps:?}");
@@ -53,12 +53,17 @@ fn a_directory_that_cannot_be_written_to_is_refused_in_words() {
     let options = Options {
         cores: [0].into_iter().collect(),
         data: Some("/proc/no/such".into()),
+        peer: None,
         duration: Duration::from_millis(1),
     };
     let error = measure(options, |_| {}).expect_err("it is not there");
     assert!(error.contains("--data /proc/no/such") && error.contains("O_DIRECT"), "{error}");
-    let options =
-        Options { cores: [8000].into_iter().collect(), data: None, duration: Duration::from_millis(1) };
+    let options = Options {
+        cores: [8000].into_iter().collect(),
+        data: None,
+        peer: None,
+        duration: Duration::from_millis(1),
+    };
     let error = measure(options, |_| {}).expect_err("no machine has it");
     assert!(error.contains("core 8000"), "{error}");
 }

@@ -8,7 +8,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use support::{CARD, DRIVE, Fake};
+use support::{CARD, DRIVE, Fake, SENSOR, TRIM_ENABLED};
 use tune::change::How;
 use tune::knob::State;
 use tune::machine::Interrupts;
@@ -40,6 +40,24 @@ const FILES: &[(&str, &str, &str, &str)] = &[
         "/sys/devices/system/cpu/cpu3/power/pm_qos_resume_latency_us",
         "0",
         "echo 2 > /sys/devices/system/cpu/cpu3/power/pm_qos_resume_latency_us",
+    ),
+    (
+        "cpu.halt_polling",
+        "/sys/module/haltpoll/parameters/guest_halt_poll_ns",
+        "0",
+        "echo 200000 > /sys/module/haltpoll/parameters/guest_halt_poll_ns",
+    ),
+    (
+        "cpu.halt_polling",
+        "/sys/module/haltpoll/parameters/guest_halt_poll_ns",
+        "10000000",
+        "echo 200000 > /sys/module/haltpoll/parameters/guest_halt_poll_ns",
+    ),
+    (
+        "cpu.halt_polling",
+        "/sys/module/haltpoll/parameters/guest_halt_poll_grow_start",
+        "0",
+        "echo 50000 > /sys/module/haltpoll/parameters/guest_halt_poll_grow_start",
     ),
     (
         "cpu.isolation",
@@ -76,6 +94,12 @@ const FILES: &[(&str, &str, &str, &str)] = &[
         "/sys/block/nvme1n1/queue/logical_block_size",
         "512",
         "nvme format --lbaf=N /dev/nvme1n1",
+    ),
+    (
+        "disk.temperature",
+        "/sys/devices/pci0000:00/0000:00:05.0/nvme/nvme1/hwmon2/temp1_input",
+        "81850",
+        "nvme smart-log /dev/nvme1n1",
     ),
     (
         "network.rps",
@@ -192,9 +216,11 @@ const OTHERWISE: &[&str] = &[
     "interrupts.disk",
     "interrupts.irqbalance",
     "disk.write_cache",
+    "disk.trim",
     "filesystem.direct_io",
     "filesystem.free_space",
     "network.queues",
+    "network.ring_sizes",
     "network.coalescing",
     "limits.seccomp",
     "clock.discipline",
@@ -322,6 +348,53 @@ fn idle_states_may_be_limited_for_all_cores_by_whoever_holds_the_device() {
 }
 
 #[test]
+fn halt_polling_is_judged_only_where_its_governor_rules() {
+    let fake = Fake::new();
+    let governor = "/sys/devices/system/cpu/cpuidle/current_governor_ro";
+    let longest = "/sys/module/haltpoll/parameters/guest_halt_poll_ns";
+    let states = || fake.knob("cpu.halt_polling").iter().map(|reading| reading.state).collect::<Vec<_>>();
+    let bounds = [("49999", false), ("50000", true), ("1000000", true), ("1000001", false)];
+    for (text, good) in bounds {
+        fake.set(longest, text);
+        assert_eq!(states()[0] == State::Ok, good, "{text}");
+    }
+    fake.set(longest, "0");
+    assert_eq!(states(), [State::Differs, State::Ok]);
+    // Some older kernels have only the file that can be written.
+    fake.remove(governor);
+    fake.set("/sys/devices/system/cpu/cpuidle/current_governor", "haltpoll");
+    assert_eq!(states(), [State::Differs, State::Ok]);
+    for name in ["menu", "teo", "ladder"] {
+        fake.set(governor, name);
+        let reading = fake.one("cpu.halt_polling");
+        assert_eq!(reading.state, State::Absent);
+        assert!(reading.found.contains(name), "{}", reading.found);
+    }
+    fake.set(governor, "what is this");
+    assert_eq!(fake.one("cpu.halt_polling").state, State::Unreadable);
+    fake.remove("/sys/devices/system/cpu/cpuidle");
+    assert_eq!(fake.one("cpu.halt_polling").state, State::Absent);
+    // A governor without its parameters has nothing that could be set.
+    fake.set(governor, "haltpoll");
+    fake.remove("/sys/module/haltpoll");
+    assert_eq!(states(), [State::Absent, State::Absent]);
+}
+
+#[test]
+fn a_halt_that_is_left_at_once_only_in_the_words_of_its_driver_says_so() {
+    let fake = Fake::new();
+    for core in 0..4 {
+        fake.set(&format!("/sys/devices/system/cpu/cpu{core}/cpuidle/state2/disable"), "1");
+    }
+    let reading = fake.one("cpu.idle_states");
+    assert_eq!(reading.state, State::Ok);
+    assert!(reading.found.contains("see cpu.halt_polling"), "{}", reading.found);
+    fake.set("/sys/devices/system/cpu/cpuidle/current_governor_ro", "menu");
+    let reading = fake.one("cpu.idle_states");
+    assert_eq!(reading.found, "the deepest, C1, is left in 2 us");
+}
+
+#[test]
 fn interrupts_of_a_machine_that_is_all_shards_are_dealt_out() {
     let mut fake = Fake::new();
     fake.cores = "0-3";
@@ -392,6 +465,19 @@ fn what_the_kernel_answers_is_judged() {
     fake.calls.channels.combined_max = 1;
     assert_eq!(fake.one("network.queues").state, State::Ok);
 
+    fake.calls.ring.rx = 256;
+    assert_eq!(fake.one("network.ring_sizes").how.commands(), ["ethtool -G eth0 rx 1024"]);
+    fake.calls.ring.rx_max = 512;
+    assert_eq!(fake.one("network.ring_sizes").how.commands(), ["ethtool -G eth0 rx 512"]);
+    fake.calls.ring.rx = 512;
+    assert_eq!(fake.one("network.ring_sizes").state, State::Ok);
+    fake.calls.ring.rx_max = 0;
+    assert_eq!(fake.one("network.ring_sizes").state, State::Absent);
+    fake.calls.ring_error = Some(libc::EOPNOTSUPP);
+    assert_eq!(fake.one("network.ring_sizes").state, State::Absent);
+    fake.calls.ring_error = Some(libc::EPERM);
+    assert_eq!(fake.one("network.ring_sizes").state, State::Unreadable);
+
     fake.calls.coalescing.adaptive_rx = true;
     assert_eq!(fake.one("network.coalescing").how.commands(), ["ethtool -C eth0 adaptive-rx off"]);
     fake.calls.coalescing.rx_usecs = 50;
@@ -441,6 +527,114 @@ fn the_write_cache_is_told_and_never_changed() {
         let reading = fake.one("disk.write_cache");
         assert_eq!((reading.state, reading.how), (state, How::Nothing), "{text}");
     }
+}
+
+#[test]
+fn trims_are_asked_of_a_timer_and_their_hour_is_told() {
+    let fake = Fake::new();
+    let reading = fake.one("disk.trim");
+    assert_eq!((reading.place.as_str(), reading.state), ("nvme1n1", State::Ok));
+    assert!(reading.found.contains("fstrim.timer, weekly: a tail event"), "{}", reading.found);
+    fake.set(
+        "/etc/systemd/system/fstrim.timer.d/override.conf",
+        "[Timer]\nOnCalendar=\nOnCalendar=Sun 04:00",
+    );
+    assert!(fake.one("disk.trim").found.contains("fstrim.timer, Sun 04:00: "));
+    // Of two additions with one name the administrator's counts; others add to it in the order of their names.
+    fake.set("/usr/lib/systemd/system/fstrim.timer.d/override.conf", "[Timer]\nOnCalendar=daily");
+    fake.set("/usr/lib/systemd/system/fstrim.timer.d/zz.conf", "[Timer]\nOnCalendar=monthly");
+    assert!(fake.one("disk.trim").found.contains("fstrim.timer, Sun 04:00 and monthly: "));
+    // So does a whole unit of his.
+    fake.remove("/usr/lib/systemd/system/fstrim.timer.d");
+    fake.remove("/etc/systemd/system/fstrim.timer.d");
+    fake.set("/etc/systemd/system/fstrim.timer", "[Timer]\nOnCalendar=yearly");
+    assert!(fake.one("disk.trim").found.contains("fstrim.timer, yearly: "));
+    fake.set("/etc/systemd/system/fstrim.timer", "[Timer]\nOnBootSec=10");
+    assert_eq!(fake.one("disk.trim").found, "fstrim.timer is enabled");
+
+    fake.remove(TRIM_ENABLED);
+    let reading = fake.one("disk.trim");
+    assert_eq!((reading.state, reading.found.as_str()), (State::Differs, "fstrim.timer is not enabled"));
+    assert_eq!(
+        reading.how.commands().last().map(String::as_str),
+        Some("systemctl enable --now fstrim.timer")
+    );
+    fake.remove("/etc/systemd/system/fstrim.timer");
+    std::os::unix::fs::symlink("/dev/null", fake.path("/etc/systemd/system/fstrim.timer")).expect("a link");
+    let reading = fake.one("disk.trim");
+    assert_eq!((reading.state, reading.found.as_str()), (State::Differs, "fstrim.timer is masked"));
+    assert_eq!(reading.how.commands()[0], "systemctl unmask fstrim.timer");
+}
+
+#[test]
+fn trims_are_spoken_of_in_one_place() {
+    let fake = Fake::new();
+    fake.remove(TRIM_ENABLED);
+    let mounts = fake.get("/proc/self/mountinfo");
+    fake.set("/proc/self/mountinfo", &mounts.replace("rw,inode64", "rw,discard"));
+    let reading = fake.one("disk.trim");
+    assert_eq!(reading.state, State::Absent);
+    assert!(reading.found.contains("see filesystem.options"), "{}", reading.found);
+    let reading = fake.one("filesystem.options");
+    assert_eq!(reading.how.commands(), ["mount -o remount,nodiscard /data   # and nodiscard in /etc/fstab"]);
+    fake.set("/proc/self/mountinfo", &mounts);
+    assert_eq!(fake.one("disk.trim").state, State::Differs);
+    // Where it is not known what trims, nothing is asked for.
+    fake.remove("/run/systemd/system");
+    assert_eq!(fake.one("disk.trim").state, State::Absent);
+    fake.set(&format!("{DRIVE}/queue/discard_max_bytes"), "0");
+    assert!(fake.one("disk.trim").found.contains("takes no trims"));
+    fake.set(&format!("{DRIVE}/queue/discard_max_bytes"), "much");
+    assert_eq!(fake.one("disk.trim").state, State::Unreadable);
+    fake.set(&format!("{DRIVE}/queue/discard_max_bytes"), "4096");
+    fake.remove("/proc/self/ns/pid");
+    std::os::unix::fs::symlink("pid:[4026532001]", fake.path("/proc/self/ns/pid")).expect("a link");
+    let reading = fake.one("disk.trim");
+    assert_eq!(reading.state, State::Unreadable);
+    assert!(reading.found.contains("its host"), "{}", reading.found);
+}
+
+#[test]
+fn the_temperature_is_held_against_the_limits_that_the_drive_names() {
+    let fake = Fake::new();
+    let check = |state: State, found: &str| {
+        let reading = fake.one("disk.temperature");
+        assert_eq!((reading.state, reading.found.as_str()), (state, found));
+        assert!(!matches!(reading.how, How::Apply(_)), "it is only looked at");
+    };
+    let (input, max, crit) =
+        (format!("{SENSOR}/temp1_input"), format!("{SENSOR}/temp1_max"), format!("{SENSOR}/temp1_crit"));
+    check(State::Ok, "44 C, too warm from 81, off from 84");
+    fake.set(&input, "-2000");
+    check(State::Ok, "-2 C, too warm from 81, off from 84");
+    fake.set(&input, "81850");
+    check(State::Differs, "81 C, too warm from 81, off from 84");
+    fake.remove(&max);
+    check(State::Ok, "81 C, off from 84");
+    fake.set(&input, "90000");
+    check(State::Differs, "90 C, off from 84");
+    fake.remove(&crit);
+    check(State::Ok, "90 C; the drive does not say what is too warm");
+    fake.set(&max, "81850");
+    check(State::Differs, "90 C, too warm from 81");
+    fake.set(&max, "warm");
+    assert_eq!(fake.one("disk.temperature").state, State::Unreadable);
+    fake.remove(SENSOR);
+    check(State::Absent, "the drive tells no temperature");
+    // Older kernels have it below the device on its bus, and so have drives that are not NVMe.
+    fake.set("/sys/devices/pci0000:00/0000:00:05.0/hwmon/hwmon0/temp1_input", "30000");
+    check(State::Ok, "30 C; the drive does not say what is too warm");
+    fake.remove("/sys/devices/pci0000:00/0000:00:05.0/hwmon");
+    fake.set("/sys/devices/pci0000:00/0000:00:05.0/nvme/nvme1/hwmon/hwmon7/temp1_input", "31000");
+    check(State::Ok, "31 C; the drive does not say what is too warm");
+    // Through several controllers the drive is that of a subsystem.
+    fake.remove(&format!("{DRIVE}/device"));
+    fake.link(&format!("{DRIVE}/device"), "/sys/devices/virtual/nvme-subsystem/nvme-subsys0");
+    fake.link(
+        "/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme1",
+        "/sys/devices/pci0000:00/0000:00:05.0/nvme/nvme1",
+    );
+    check(State::Ok, "31 C; the drive does not say what is too warm");
 }
 
 #[test]

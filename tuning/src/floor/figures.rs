@@ -74,6 +74,8 @@ pub enum Kind {
     Theft,
     /// A message over loopback TCP and back.
     Loopback,
+    /// A message to another machine and back.
+    Peer,
     /// A write that is made durable.
     Disk(Method),
     /// A write that is not.
@@ -113,6 +115,7 @@ impl Kind {
             Kind::Wake => "wake-up",
             Kind::Theft => "theft",
             Kind::Loopback => "loopback round trip",
+            Kind::Peer => "peer round trip",
             Kind::Disk(method) => method.name(),
             Kind::DiskUnflushed => "write, not flushed",
         }

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::figures::Kind;
 use super::{Figures, Line, Load, pin};
-
-/// About a produce request of one small record.
-const MESSAGE_BYTES: usize = 128;
+use crate::echo::MESSAGE_BYTES;
 
 /// From the first core to the second, or to itself where there is but one.
 pub(super) fn measure(cores: &[usize], load: Load, each: Duration) -> Result<Line, String> {
@@ -32,21 +30,34 @@ pub(super) fn measure(cores: &[usize], load: Load, each: Duration) -> Result<Lin
         let asking = scope.spawn(move || {
             pin(client)?;
             let mut figures = Figures::default();
-            let mut message = [7; MESSAGE_BYTES];
-            let start = Instant::now();
-            loop {
-                let before = Instant::now();
-                stream.write_all(&message).and_then(|()| stream.read_exact(&mut message)).map_err(wrong)?;
-                figures.record(before.elapsed());
-                if start.elapsed() >= each {
-                    break;
-                }
-            }
+            let lasted = ask(&mut stream, each, &mut figures).map_err(wrong)?;
             let place = format!("cpu{client}-cpu{server}");
-            Ok(Line { kind: Kind::Loopback, place, load, lasted: start.elapsed(), figures })
+            Ok(Line { kind: Kind::Loopback, place, load, lasted, figures })
         });
         let line = asking.join().expect("measurements do not panic");
         echo.join().expect("measurements do not panic")?;
         line
     })
+}
+
+/// Sends a message and waits until it is back, again and again. How long that took; `figures` has what was measured
+/// even where it ends with an error. A message that comes back changed is one.
+pub(super) fn ask(stream: &mut TcpStream, each: Duration, figures: &mut Figures) -> io::Result<Duration> {
+    let mut sent = [7; MESSAGE_BYTES];
+    let mut answer = [0; MESSAGE_BYTES];
+    let start = Instant::now();
+    loop {
+        sent[..8].copy_from_slice(&figures.count().to_be_bytes());
+        let before = Instant::now();
+        stream.write_all(&sent)?;
+        stream.read_exact(&mut answer)?;
+        let took = before.elapsed();
+        if answer != sent {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message came back changed"));
+        }
+        figures.record(took);
+        if start.elapsed() >= each {
+            return Ok(start.elapsed());
+        }
+    }
 }

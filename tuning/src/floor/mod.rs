@@ -13,6 +13,7 @@ mod wake;
 mod theft;
 mod disk;
 mod loopback;
+mod peer;
 mod verdict;
 mod table;
 
@@ -35,6 +36,9 @@ pub struct Options {
     pub cores: CpuSet,
     /// The data directory; its disk is left out without.
     pub data: Option<PathBuf>,
+    /// Where `monedula-tune echo` listens on another machine, as host and port: the round trip goes there in place of
+    /// the loopback interface.
+    pub peer: Option<String>,
     /// For all measurements together, about.
     pub duration: Duration,
 }
@@ -53,6 +57,7 @@ pub struct Floor {
 /// Measures. Calls `progress` before each measurement with its name. The error names its remedy.
 pub fn measure(options: Options, mut progress: impl FnMut(&str)) -> Result<Floor, String> {
     let cores: Vec<usize> = options.cores.iter().collect();
+    let peer = options.peer.as_deref().map(peer::Peer::find).transpose()?;
     let disk = options.data.as_deref().map(disk::Target::make).transpose()?;
     let cells = 2 * (4 + disk.as_ref().map_or(0, |_| disk::CELLS));
     let each = (options.duration / cells as u32).max(LEAST);
@@ -67,8 +72,16 @@ pub fn measure(options: Options, mut progress: impl FnMut(&str)) -> Result<Floor
             lines.extend(wake::measure(&cores, load, each)?);
             progress(&format!("theft, {load}"));
             lines.extend(theft::measure(&cores, load, each)?);
-            progress(&format!("loopback, {load}"));
-            lines.push(loopback::measure(&cores, load, each)?);
+            lines.push(match &peer {
+                None => {
+                    progress(&format!("loopback, {load}"));
+                    loopback::measure(&cores, load, each)?
+                }
+                Some(peer) => {
+                    progress(&format!("the round trip to the peer, {load}"));
+                    peer.measure(cores[0], load, each)?
+                }
+            });
             if let Some(disk) = &disk {
                 progress(&format!("disk, {load}"));
                 lines.extend(disk.measure(cores[0], load, each)?);

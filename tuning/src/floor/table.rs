@@ -12,6 +12,9 @@ const SAMPLES_MIN: u64 = 1000;
 
 pub(super) fn text(floor: &Floor) -> String {
     let mut text = format!("cores {}", floor.options.cores);
+    if let Some(peer) = &floor.options.peer {
+        let _ = write!(text, ", peer {peer}");
+    }
     match &floor.options.data {
         Some(data) => {
             let _ = write!(text, ", data {}", data.display());
@@ -147,6 +150,7 @@ struct JsonVerdict<'a> {
 struct JsonFloor<'a> {
     cores: String,
     data: Option<String>,
+    peer: Option<&'a str>,
     measurements: Vec<JsonLine<'a>>,
     verdicts: Vec<JsonVerdict<'a>>,
 }
@@ -155,6 +159,7 @@ pub(super) fn json(floor: &Floor) -> String {
     crate::report::to_json(&JsonFloor {
         cores: floor.options.cores.to_string(),
         data: floor.options.data.as_ref().map(|data| data.display().to_string()),
+        peer: floor.options.peer.as_deref(),
         measurements: floor.lines.iter().map(json_line).collect(),
         verdicts: floor.verdicts.iter().map(json_verdict).collect(),
     })

@@ -39,6 +39,7 @@ impl Verdict {
         let mut parts = Vec::new();
         let of_kind = |kind: Kind| lines.iter().filter(move |line| line.kind == kind);
         parts.extend(of_kind(Kind::Loopback).map(|line| part(line, "the loopback round trip")));
+        parts.extend(of_kind(Kind::Peer).map(|line| part(line, "the round trip to the peer")));
         // Through io_uring, as the broker writes; the smallest size is the floor; the better method is there to take.
         let methods = [Method::UringFdatasync, Method::UringDsync];
         let disk = methods
@@ -114,6 +115,15 @@ mod tests {
         let verdict = Verdict::of(Load::Idle, &lines);
         assert!(near(verdict.p50_us, 170.0) && near(verdict.p999_us, 920.0), "{verdict:?}");
         assert!(verdict.limited_by.starts_with("write+fdatasync"), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_peer_stands_in_for_the_loopback_interface() {
+        let lines =
+            [line(Kind::Peer, 80, 2_000, 10_000), line(Kind::Disk(Method::UringDsync), 150, 900, 10_000)];
+        let verdict = Verdict::of(Load::Idle, &lines);
+        assert!(near(verdict.p50_us, 230.0) && near(verdict.p999_us, 2_150.0), "{verdict:?}");
+        assert_eq!(verdict.limited_by, "the round trip to the peer");
     }
 
     #[test]

@@ -21,10 +21,10 @@ pub(super) const KNOBS: &[Definition] = &[
         name: "filesystem.options",
         scope: Scope::Machine,
         wanted: "noatime; none of discard, sync, data=journal, nobarrier",
-        why: "discard sends trims in the middle of the work, a known tail event (use the weekly fstrim.timer); sync \
+        why: "discard sends trims in the middle of the work, a known tail event (disk.trim has the better way); sync \
               and data=journal write everything twice; atime makes reads write. nobarrier loses acknowledged \
               records at a power cut.",
-        risk: "None for noatime. Without discard and without fstrim.timer an SSD slows down over weeks.",
+        risk: "None for noatime. Without discard a drive needs trims now and then: see disk.trim afterwards.",
         read: options,
     },
     Definition {
@@ -94,9 +94,6 @@ fn options(machine: &Machine) -> Vec<Reading> {
             wrong.push("data=journal");
             // ext4 does not change its journal mode on the fly.
             lines.push(format!("take data=journal from the line of {place} in /etc/fstab, and reboot"));
-        }
-        if has("discard") {
-            lines.push("systemctl enable --now fstrim.timer".to_owned());
         }
         if wrong.is_empty() {
             return Reading::ok(place, volume.options.join(","));

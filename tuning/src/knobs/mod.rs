@@ -2,6 +2,7 @@
 
 mod cpu;
 mod disk;
+mod drive;
 mod interrupts;
 mod filesystem;
 mod network;
@@ -20,6 +21,7 @@ pub const PARTS: &[&[Definition]] = &[
     cpu::KNOBS,
     interrupts::KNOBS,
     disk::KNOBS,
+    drive::KNOBS,
     filesystem::KNOBS,
     network::KNOBS,
     memory::KNOBS,

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tune::calls::{Calls, Channels, ClockState, Coalescing};
+use tune::calls::{Calls, Channels, ClockState, Coalescing, Ring};
 use tune::knob::{Knob, Reading};
 use tune::machine::{Interrupts, Machine, Subject};
 use tune::root::Root;
@@ -34,6 +34,8 @@ pub struct FakeCalls {
     pub free_bytes: u64,
     pub direct_io: Option<i32>,
     pub channels: Channels,
+    pub ring: Ring,
+    pub ring_error: Option<i32>,
     pub coalescing: Coalescing,
     pub dma_latency_us: Option<i32>,
 }
@@ -57,6 +59,9 @@ impl Calls for FakeCalls {
     }
     fn channels(&self, _: &str) -> io::Result<Channels> {
         Ok(self.channels)
+    }
+    fn ring(&self, _: &str) -> io::Result<Ring> {
+        answer(self.ring_error, self.ring)
     }
     fn coalescing(&self, _: &str) -> io::Result<Coalescing> {
         Ok(self.coalescing)
@@ -111,6 +116,9 @@ const FILES: &[(&str, &str)] = &[
     ("/sys/devices/system/cpu/online", "0-3"),
     ("/sys/devices/system/cpu/isolated", "1-3"),
     ("/sys/devices/system/cpu/nohz_full", "1-3"),
+    ("/sys/devices/system/cpu/cpuidle/current_governor_ro", "haltpoll"),
+    ("/sys/module/haltpoll/parameters/guest_halt_poll_ns", "200000"),
+    ("/sys/module/haltpoll/parameters/guest_halt_poll_grow_start", "50000"),
     ("/sys/devices/virtual/workqueue/cpumask", "1"),
     ("/sys/devices/system/clocksource/clocksource0/available_clocksource", "tsc hpet acpi_pm"),
     ("/sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc"),
@@ -122,6 +130,10 @@ const FILES: &[(&str, &str)] = &[
 
 /// The folder of the drive in /sys.
 pub const DRIVE: &str = "/sys/devices/pci0000:00/0000:00:05.0/nvme/nvme1/nvme1n1";
+/// The folder of its sensors.
+pub const SENSOR: &str = "/sys/devices/pci0000:00/0000:00:05.0/nvme/nvme1/hwmon2";
+/// The link that stands for a timer that is enabled.
+pub const TRIM_ENABLED: &str = "/etc/systemd/system/timers.target.wants/fstrim.timer";
 /// The folder of the network card in /sys.
 pub const CARD: &str = "/sys/devices/pci0000:00/0000:00:03.0/net/eth0";
 
@@ -140,6 +152,8 @@ impl Fake {
                 free_bytes: 100 << 30,
                 direct_io: None,
                 channels: Channels { combined: 4, combined_max: 8 },
+                ring: Ring { rx: 1024, rx_max: 4096 },
+                ring_error: None,
                 coalescing: Coalescing { adaptive_rx: false, rx_usecs: 0 },
                 dma_latency_us: None,
             },
@@ -179,10 +193,17 @@ impl Fake {
             ("rq_affinity", "2"),
             ("write_cache", "write through"),
             ("logical_block_size", "4096"),
+            ("discard_max_bytes", "2199023255040"),
         ] {
             self.set(&format!("{DRIVE}/queue/{file}"), text);
         }
         self.set(&format!("{DRIVE}/nvme1n1p1/partition"), "1");
+        for (file, text) in [("temp1_input", "44850"), ("temp1_max", "81850"), ("temp1_crit", "84850")] {
+            self.set(&format!("{SENSOR}/{file}"), text);
+        }
+        self.set("/run/systemd/system/.is", "");
+        self.set("/usr/lib/systemd/system/fstrim.timer", "[Timer]\nOnCalendar=weekly\nPersistent=true");
+        self.link(TRIM_ENABLED, "/usr/lib/systemd/system/fstrim.timer");
         self.set("/sys/devices/pci0000:00/0000:00:05.0/numa_node", "0");
         self.link("/sys/block/nvme1n1", DRIVE);
         self.link("/sys/dev/block/259:3", &format!("{DRIVE}/nvme1n1p1"));

@@ -60,6 +60,24 @@ pub fn top(status: &Status) -> Vec<String> {
     lines.into_iter().map(|line| cut(&line, WIDTH)).collect()
 }
 
+/// A frame that says why there is none, with what to do about it.
+pub fn trouble(why: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in format!("monedula: {}", plain(why)).split_whitespace() {
+        let line = lines.last_mut().expect("there is always one");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= WIDTH {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.extend([String::new(), "Trying again each second.".to_owned()]);
+    lines
+}
+
 fn head(status: &Status) -> Vec<String> {
     let up_s = status.uptime_us / 1_000_000;
     let disk = match &status.disk {
@@ -420,6 +438,19 @@ newest stalls (backtraces: --format json, and the broker's log)
     25 s ago  shard-0  61 ms  a Produce request";
         assert_eq!(frame[1..].join("\n"), expected);
         assert!(frame[0].starts_with("monedula 0.1.0  pid 4711  up 1:02:05  data /a/very"), "{}", frame[0]);
+    }
+
+    #[test]
+    fn trouble_is_told_to_its_end() {
+        let why = "no broker runs on the data directory /var/lib/monedula of this machine: name that of a running one with \
+                   --data DIR";
+        let expected = "\
+monedula: no broker runs on the data directory /var/lib/monedula of this
+machine: name that of a running one with --data DIR
+
+Trying again each second.";
+        assert_eq!(trouble(why).join("\n"), expected);
+        assert_eq!(trouble("\u{1b}[2J")[0], "monedula: ?[2J");
     }
 
     #[test]

@@ -41,9 +41,7 @@ pub fn top(data: &Path, once: bool, json: bool) -> Result<(), StartError> {
         // A broker that is gone may come back.
         frame = match status(data) {
             Ok(status) => render::top(&status),
-            Err(error) => {
-                vec![format!("monedula: {error}"), String::new(), "Trying again each second.".to_owned()]
-            }
+            Err(error) => render::trouble(&error.to_string()),
         };
     }
 }
@@ -72,20 +70,31 @@ impl Drop for Screen {
 fn draw(frame: &[String]) -> io::Result<()> {
     let (width, height) = terminal::size()?;
     let mut out = io::stdout().lock();
+    // At once, so that nobody sees a frame that is half drawn.
+    out.write_all(&drawing(frame, width, height)?)?;
+    out.flush()
+}
+
+/// What draws a frame on a terminal of that size.
+fn drawing(frame: &[String], width: u16, height: u16) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
     queue!(out, cursor::MoveTo(0, 0))?;
     // The last line is for the keys, and nothing is written where a terminal would scroll.
     let lines = usize::from(height).saturating_sub(1);
     for line in frame.iter().take(lines) {
         let line: String = line.chars().take(width.into()).collect();
+        // Cleared before and not after: behind a line as wide as the terminal the cursor still stands on the last
+        // column, and many a terminal (xterm's kind) would clear that.
+        queue!(out, Clear(ClearType::UntilNewLine))?;
         write!(out, "{line}")?;
-        queue!(out, Clear(ClearType::UntilNewLine), cursor::MoveToNextLine(1))?;
+        queue!(out, cursor::MoveToNextLine(1))?;
     }
     queue!(out, Clear(ClearType::FromCursorDown))?;
     let hidden = frame.len().saturating_sub(lines);
     let more = if hidden > 0 { format!(", {hidden} lines more in a higher window") } else { String::new() };
     let help: String = format!("q ends{more}").chars().take(width.into()).collect();
     write!(out, "{help}")?;
-    out.flush()
+    Ok(out)
 }
 
 /// Waits until then; true if a key asks for the end. Another size of the window asks for another frame.
@@ -104,4 +113,55 @@ fn is_ended(until: Instant) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a terminal of xterm's kind shows in the end: the cursor stays on the last column behind a line that fills it.
+    fn shown(drawing: &[u8], width: usize, height: usize) -> Vec<String> {
+        let text = std::str::from_utf8(drawing).expect("it is text");
+        let mut screen = vec![vec!['#'; width]; height];
+        let (mut row, mut column) = (0, 0);
+        let mut rest = text.chars();
+        while let Some(c) = rest.next() {
+            if c != '\u{1b}' {
+                assert!(row < height, "it scrolls");
+                screen[row][column] = c;
+                column = (column + 1).min(width - 1);
+                continue;
+            }
+            let mut sequence = String::new();
+            while !sequence.ends_with(|c: char| c.is_ascii_alphabetic()) {
+                sequence.push(rest.next().expect("a sequence has an end"));
+            }
+            match sequence.as_str() {
+                "[1;1H" => (row, column) = (0, 0),
+                "[1E" => (row, column) = (row + 1, 0),
+                "[K" => screen[row][column..].fill(' '),
+                "[J" => {
+                    screen[row][column..].fill(' ');
+                    screen[row + 1..].iter_mut().for_each(|line| line.fill(' '));
+                }
+                other => panic!("what does {other:?} do?"),
+            }
+        }
+        screen.into_iter().map(|line| line.into_iter().collect::<String>().trim_end().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_frame_as_wide_as_the_terminal_loses_nothing() {
+        let frame = ["topic  out/s".to_owned(), "orders".to_owned()];
+        let check = |width: u16, height: u16, expect: &[&str]| {
+            let drawing = drawing(&frame, width, height).expect("memory takes all");
+            assert_eq!(shown(&drawing, width.into(), height.into()), expect);
+        };
+        check(12, 4, &["topic  out/s", "orders", "q ends", ""]);
+        check(20, 3, &["topic  out/s", "orders", "q ends"]);
+        // What does not fit is cut off, and the last line stays for the keys.
+        check(10, 3, &["topic  out", "orders", "q ends"]);
+        check(12, 2, &["topic  out/s", "q ends, 1 li"]);
+        check(50, 1, &["q ends, 2 lines more in a higher window"]);
+    }
 }
