@@ -14,6 +14,7 @@ use crossterm::{cursor, execute, queue};
 use super::client::{print, settled_status, settled_status_text, status};
 use super::render;
 use crate::shell::StartError;
+use crate::shell::signals::StopSignals;
 
 /// How often a frame is drawn.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -31,11 +32,14 @@ pub fn top(data: &Path, once: bool, json: bool) -> Result<(), StartError> {
         return Err(StartError("standard output is no terminal: print one frame with --once".to_owned()));
     }
     let terminal = |error: io::Error| StartError(format!("the terminal fails ({error}): try --once"));
+    // A signal would end this before the screen is given back.
+    let signals = StopSignals::block().map_err(terminal)?;
     let _screen = Screen::take().map_err(terminal)?;
     let mut frame = first;
     loop {
         draw(&frame).map_err(terminal)?;
-        if is_ended(Instant::now() + REFRESH).map_err(terminal)? {
+        let ended = is_ended(Instant::now() + REFRESH).map_err(terminal)?;
+        if ended || signals.wait(Duration::ZERO).is_some() {
             return Ok(());
         }
         // A broker that is gone may come back.
