@@ -1,7 +1,9 @@
-//! Memory that O_DIRECT accepts.
+//! Memory that O_DIRECT accepts, and the way there for what lies in parts.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
+
+use bytes::Bytes;
 
 /// What O_DIRECT asks of addresses, positions and lengths; a multiple of every logical block size in use.
 pub const ALIGNMENT: usize = 4096;
@@ -45,5 +47,24 @@ impl Drop for AlignedBuffer {
     fn drop(&mut self) {
         // SAFETY: allocated with this very layout, and given back once.
         unsafe { dealloc(self.data.as_ptr(), self.layout) }
+    }
+}
+
+/// The length of a write in parts.
+pub(super) fn direct_length(position: u64, parts: &[Bytes]) -> usize {
+    let length: usize = parts.iter().map(Bytes::len).sum();
+    assert!(
+        length > 0 && length.is_multiple_of(ALIGNMENT) && position.is_multiple_of(ALIGNMENT as u64),
+        "a direct write is made of whole blocks"
+    );
+    length
+}
+
+/// Copies the parts of a write to where they lie back to back.
+pub(super) fn gather(parts: &[Bytes], mut into: &mut [u8]) {
+    for part in parts {
+        let (here, rest) = into.split_at_mut(part.len());
+        here.copy_from_slice(part);
+        into = rest;
     }
 }

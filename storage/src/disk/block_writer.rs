@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::aligned::AlignedBuffer;
+use super::aligned::{AlignedBuffer, direct_length, gather};
 use super::directory::DataDirectory;
 use super::disk_error;
 use super::executor::SyncMethod;
-use crate::op::{BLOCK_BYTES, DiskError, FileName, OpKind};
+use crate::op::{DiskError, FileName, OpKind};
 
 /// The smallest buffer: most windows fit, so most buffers can be used again.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -157,18 +157,9 @@ impl BlockWriter {
         parts: &[Bytes],
         flush: bool,
     ) -> BlockWrite {
-        let length: usize = parts.iter().map(Bytes::len).sum();
-        assert!(
-            length > 0 && length.is_multiple_of(BLOCK_BYTES as usize) && position.is_multiple_of(BLOCK_BYTES),
-            "a direct write is made of whole blocks"
-        );
+        let length = direct_length(position, parts);
         let mut buffer = self.buffer(length);
-        let mut into = &mut buffer.as_mut_slice()[..length];
-        for part in parts {
-            let (here, rest) = into.split_at_mut(part.len());
-            here.copy_from_slice(part);
-            into = rest;
-        }
+        gather(parts, &mut buffer.as_mut_slice()[..length]);
         BlockWrite { name, file, position, length, buffer, flush }
     }
 

@@ -254,6 +254,12 @@ mod tests {
                 904,
                 "a read is cut at the end of the file"
             );
+            // Parts that are no blocks by themselves, and more than the executor has memory for.
+            let file = FileName::Segment { partition: PARTITION, base: Offset(9) };
+            let parts = vec![block(1, 1500).slice(..1000), block(2, 1500).slice(1000..), block(3, 1)];
+            let expected = parts.concat();
+            bench.run(OpKind::WriteSegment { file, position: 0, parts, flush: true }).await;
+            assert_eq!(bench.read(file, 0, expected.len() as u32).await, expected);
             let file = FileName::Index { partition: PARTITION, base: Offset(0) };
             let parts = vec![Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
             bench.run(OpKind::WriteFile { file, parts }).await;

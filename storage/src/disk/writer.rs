@@ -9,15 +9,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use glommio::io::DmaFile;
 
-use super::aligned::AlignedBuffer;
+use super::aligned::{AlignedBuffer, direct_length, gather};
 use super::directory::sync_directory;
 use super::disk_error;
 use super::executor::Disk;
 use super::small_files::make_directory;
 use crate::op::{BLOCK_BYTES, DiskError, FileName};
 
-/// The largest single write: what does not fit becomes several.
-const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Zeros that are written at once.
+const ZEROS_BYTES: usize = 1 << 20;
 
 pub(super) async fn prepare_wal(
     disk: &Disk,
@@ -50,10 +50,10 @@ pub(super) async fn prepare_wal(
 fn fill_with_zeros(path: &Path, bytes: u64, direct_io: bool) -> io::Result<()> {
     let flags = if direct_io { libc::O_DIRECT } else { 0 };
     let file = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(path)?;
-    let zeros = AlignedBuffer::zeroed(WRITE_BYTES_MAX);
+    let zeros = AlignedBuffer::zeroed(ZEROS_BYTES);
     let mut position = 0;
     while position < bytes {
-        let length = (bytes - position).min(WRITE_BYTES_MAX as u64) as usize;
+        let length = (bytes - position).min(ZEROS_BYTES as u64) as usize;
         file.write_all_at(&zeros.as_slice()[..length], position)?;
         position += length as u64;
     }
@@ -95,28 +95,15 @@ async fn write_direct(
     position: u64,
     parts: &[Bytes],
 ) -> Result<(), DiskError> {
-    let total: usize = parts.iter().map(Bytes::len).sum();
-    assert!(
-        total.is_multiple_of(BLOCK_BYTES as usize) && position.is_multiple_of(BLOCK_BYTES),
-        "a direct write is made of whole blocks"
-    );
-    let mut source = Gather { parts: parts.iter(), rest: &[] };
-    let mut written = 0;
-    while written < total {
-        let length = (total - written).min(WRITE_BYTES_MAX);
-        let mut buffer = file.alloc_dma_buffer(length);
-        source.fill(&mut buffer.as_bytes_mut()[..length]);
-        let done = file
-            .write_at(buffer, position + written as u64)
-            .await
-            .map_err(|error| disk_error(name, error.into()))?;
-        if done != length {
-            // A device writes all or fails; what cuts a write short is the end of the space.
-            return Err(disk_error(name, io::ErrorKind::StorageFull.into()));
-        }
-        written += length;
+    let length = direct_length(position, parts);
+    let mut buffer = file.alloc_dma_buffer(length);
+    gather(parts, &mut buffer.as_bytes_mut()[..length]);
+    match file.write_at(buffer, position).await {
+        Ok(written) if written == length => Ok(()),
+        // A device writes all or fails; what cuts a write short is the end of the space.
+        Ok(_) => Err(disk_error(name, io::ErrorKind::StorageFull.into())),
+        Err(error) => Err(disk_error(name, error.into())),
     }
-    Ok(())
 }
 
 async fn write_buffered(
@@ -136,24 +123,4 @@ async fn write_buffered(
     })
     .await
     .map_err(|error| disk_error(&name, error))
-}
-
-/// Copies parts that lie anywhere to where they lie back to back.
-struct Gather<'a> {
-    parts: std::slice::Iter<'a, Bytes>,
-    rest: &'a [u8],
-}
-
-impl Gather<'_> {
-    fn fill(&mut self, mut into: &mut [u8]) {
-        while !into.is_empty() {
-            while self.rest.is_empty() {
-                self.rest = self.parts.next().expect("the parts are as long as their sum");
-            }
-            let length = self.rest.len().min(into.len());
-            into[..length].copy_from_slice(&self.rest[..length]);
-            self.rest = &self.rest[length..];
-            into = &mut into[length..];
-        }
-    }
 }
