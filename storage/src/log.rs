@@ -216,19 +216,26 @@ impl Log {
         }
     }
 
-    /// Moves the log start up and drops segments that lie below as a whole. Returns whether anything changed.
+    /// Moves the log start up and drops what may be dropped. Returns whether anything changed.
     pub fn advance_log_start(&mut self, offset: Offset) -> bool {
         if offset <= self.log_start {
             return false;
         }
         assert!(offset <= self.next_offset, "the log start never passes the log end");
         self.log_start = offset;
-        while self.segments.front().is_some_and(|front| front.closed && front.next_offset <= offset) {
+        self.epochs.trim_front(offset);
+        self.drop_segments();
+        true
+    }
+
+    /// Drops closed segments that lie below the log start as a whole. Those that are not durable stay until they are:
+    /// the WAL has yet to take its entries from them, and a replay that misses one takes the log for damaged.
+    pub fn drop_segments(&mut self) {
+        let below = self.log_start.min(self.durable_end);
+        while self.segments.front().is_some_and(|front| front.closed && front.next_offset <= below) {
             let front = self.segments.pop_front().expect("there is a front");
             self.doomed.push(front.base);
         }
-        self.epochs.trim_front(offset);
-        true
     }
 
     /// Bytes of all segments.

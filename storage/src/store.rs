@@ -594,12 +594,14 @@ impl Store {
         }
     }
 
-    /// Removes records below `before`; −1 stands for the durable end. Returns the new log start; it is durable
-    /// when [`Event::LogStart`] says so, or at once if it was there already.
+    /// Removes records below `before`; −1 stands for the acknowledged end. Returns the new log start; it is durable
+    /// when [`Event::LogStart`] says so, or at once if it was there already. What waits for its interval to be flushed
+    /// is flushed now: the WAL keeps its order, so a log start that is durable never lies above the end that a start finds.
     pub fn delete_records(&mut self, slot: Slot, before: Offset) -> Result<Offset, ReadError> {
-        let log = self.readable(slot)?;
-        let before = if before.0 == -1 { log.durable_end } else { before };
-        if before.0 < 0 || before > log.durable_end {
+        self.readable(slot)?;
+        let end = self.offsets(slot).acknowledged_end;
+        let before = if before.0 == -1 { end } else { before };
+        if before.0 < 0 || before > end {
             return Err(ReadError::OutOfRange);
         }
         self.set_log_start(slot, before, 0);

@@ -477,6 +477,72 @@ fn interval_mode_acknowledges_from_memory_and_writes_later() {
 }
 
 #[test]
+fn interval_mode_deletes_up_to_its_end_and_flushes_for_that() {
+    let mut world = World::new(34, 1);
+    world.log_config.flush_mode = FlushMode::Interval { ms: 60_000 };
+    world.append(key(0), batch(0, 2, 1000, 0));
+    world.settle();
+    world.append(key(1), batch(1, 2, 1000, 0));
+    world.settle();
+    let slot = world.slot(key(0));
+    let store = world.store(key(0));
+    let offsets = store.offsets(slot);
+    assert_eq!((offsets.acknowledged_end, offsets.durable_end), (Offset(2), Offset(0)));
+    assert_eq!(store.delete_records(slot, Offset(3)), Err(ReadError::OutOfRange));
+    assert_eq!(store.delete_records(slot, Offset(-1)), Ok(Offset(2)));
+    assert!(store.log_start_is_pending(slot), "a crash may still undo it, so it is not answered");
+    // It waits for no interval.
+    world.settle();
+    assert!(world.events.iter().any(|(_, e)| matches!(e, Event::LogStart { offset: Offset(2), .. })));
+    world.disk.lose_power();
+    let reports = world.start(1);
+    assert_eq!(reports[0].damaged, []);
+    let slot = world.slot(key(0));
+    let offsets = world.store(key(0)).offsets(slot);
+    assert_eq!((offsets.log_start, offsets.log_end), (Offset(2), Offset(2)));
+    assert_eq!(world.append(key(0), batch(2, 1, 100, 0)).base_offset, Offset(2));
+}
+
+#[test]
+fn a_log_start_above_segments_that_are_not_durable_never_outlives_what_it_stands_on() {
+    let config = StoreConfig { checkpoint_wal_bytes: u64::MAX, ..small_config() };
+    let mut log_config = LogConfig { segment_bytes: 20 << 10, ..small_log() };
+    log_config.flush_mode = FlushMode::Interval { ms: 60_000 };
+    let mut world = World::with(35, 1, config, log_config);
+    world.append(key(0), batch(0, 1, 100, 0));
+    world.settle();
+    // A dozen segments, none of them on the disk, and less than a block holds. All of them but the last go.
+    for tag in 1..12 {
+        world.append(key(0), batch(tag, 1, 16 << 10, 0));
+    }
+    let slot = world.slot(key(0));
+    let (start, end) = (Offset(11), Offset(12));
+    assert_eq!(world.store(key(0)).delete_records(slot, start), Ok(start));
+    let is_told = |world: &World| world.events.iter().any(|(_, e)| matches!(e, Event::LogStart { .. }));
+    // Whenever the power fails: what was told stays, and nothing is taken for damaged.
+    for _ in 0..1000 {
+        world.end_turn();
+        let (told, mut image) = (is_told(&world), world.disk.clone());
+        image.lose_power();
+        let recovered = storage::recovery::recover_volume(&mut image, 1, &|_| 0).expect("it can be read");
+        assert_eq!(recovered[0].report.damaged, []);
+        let log = recovered[0].partitions.iter().find(|log| log.key == key(0));
+        assert!(!told || log.is_some_and(|log| log.log_start == start && log.next_offset == end));
+        if !world.complete_one() {
+            break;
+        }
+    }
+    assert!(is_told(&world));
+    world.settle();
+    let segments: Vec<FileName> =
+        world.disk.files().map(|f| f.0).filter(|name| matches!(name, FileName::Segment { .. })).collect();
+    assert!(segments.len() <= 1, "what was deleted leaves no files: {segments:?}");
+    let pressure = world.store(key(0)).pressure();
+    assert!(pressure.dirty_bytes <= 17 << 10, "{pressure:?}: what was deleted need not be written");
+    assert_eq!(world.read_all(key(0), start, 1 << 20).len(), 1);
+}
+
+#[test]
 fn the_last_block_is_vouched_for_when_nothing_follows() {
     let mut world = World::new(17, 1);
     world.append(key(0), batch(0, 1, 100, 0));

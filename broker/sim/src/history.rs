@@ -63,10 +63,14 @@ pub struct History {
     all_excused: bool,
     /// Acknowledged later than this before a crash, the last block may be lost together with its trace (rot only).
     pub uncertain_us: u64,
+    /// Whether flushes may fail, and with them what needs the disk.
+    pub flushes_fail: bool,
     /// Committed offsets: acknowledged, and the largest tried.
     commits: BTreeMap<(String, Place), (i64, i64)>,
     /// What did not hold.
     pub violations: Vec<Violation>,
+    /// How often records were deleted.
+    pub deletions: u64,
     /// Records that were acknowledged.
     pub acknowledged: u64,
     /// Records that consumers have read.
@@ -275,16 +279,24 @@ impl History {
         self.fail(Checker::S3, format!("{place:?} was served corrupt: {what}"));
     }
 
-    /// Someone asks to delete records.
+    /// Someone asks to delete records below an offset; below any if that is the high watermark, which nobody knows here.
     pub fn delete_asked(&mut self, place: &Place, before: i64) {
         let log = self.logs.entry(place.clone()).or_default();
-        log.delete_asked = log.delete_asked.max(before);
+        log.delete_asked = log.delete_asked.max(if before < 0 { i64::MAX } else { before });
+    }
+
+    /// The broker cannot delete records, for a reason that is its disk's.
+    pub fn delete_failed(&mut self, place: &Place) {
+        if !self.flushes_fail && !self.all_excused && !self.excused.contains_key(place) {
+            self.fail(Checker::S6, format!("{place:?} cannot be deleted from, although the disk is sound"));
+        }
     }
 
     /// The records are deleted, the broker said.
     pub fn delete_done(&mut self, place: &Place, low_watermark: i64) {
         let log = self.logs.entry(place.clone()).or_default();
         log.delete_done = log.delete_done.max(low_watermark);
+        self.deletions += 1;
     }
 
     /// The end offset that was asked at `asked_us`, and answered now.
@@ -485,6 +497,17 @@ mod tests {
         assert_eq!((history.violations.len(), history.rot_met), (1, 1));
         history.drained(0, &place, 0, &[batch(&[(0, value(0)), (1, value(7))])]);
         assert_eq!(names(&history)[1], Checker::P1);
+    }
+
+    #[test]
+    fn a_sound_disk_deletes_what_it_is_asked_to() {
+        let (mut history, place) = history();
+        history.flushes_fail = true;
+        history.delete_failed(&place);
+        assert_eq!(names(&history), []);
+        history.flushes_fail = false;
+        history.delete_failed(&place);
+        assert_eq!(names(&history), [Checker::S6]);
     }
 
     #[test]

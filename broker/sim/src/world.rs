@@ -69,6 +69,8 @@ pub struct Outcome {
     pub lives: u64,
     /// Batches with rot in a segment that clients knew by their checksums.
     pub rot_met: u64,
+    /// How often records were deleted.
+    pub deletions: u64,
     /// The broker did not start again, and said why. Only where bits rot.
     pub unavailable: Option<String>,
 }
@@ -181,6 +183,7 @@ pub fn run(seed: u64, options: Options, show: bool) -> Outcome {
     let mut disk = Disk::new(seed);
     disk.faults.latency_us = options.disk.latency_us;
     let mut history = History::default();
+    history.flushes_fail = options.disk.flush_failure_permille > 0;
     if options.rot {
         history.uncertain_us = UNCERTAIN_US;
     }
@@ -907,6 +910,7 @@ impl World {
             read: self.history.read,
             lives: self.life,
             rot_met: self.history.rot_met,
+            deletions: self.history.deletions,
             unavailable: self.unavailable,
         }
     }

@@ -119,7 +119,9 @@ fn delete_one(shard: &mut Shard, part: DeleteRecordsPart) -> Result<Moved, Error
     }
     let log_start = shard.store.offsets(slot).log_start;
     if before <= log_start {
-        return Ok(Moved::Already(log_start));
+        // A move that is not durable yet may be undone by a crash, and is no answer.
+        let pending = shard.store.log_start_is_pending(slot);
+        return Ok(if pending { Moved::Begun(slot, log_start) } else { Moved::Already(log_start) });
     }
     shard.store.delete_records(slot, before).map_err(|_| ErrorCode::KafkaStorageError)?;
     Ok(Moved::Begun(slot, before))

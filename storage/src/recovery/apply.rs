@@ -249,11 +249,8 @@ pub(super) fn settle(log: &mut Log) {
         segment.close_durable |= segment.closed;
         segment.durable = segment.length;
     }
-    while log.segments.front().is_some_and(|front| front.closed && front.next_offset <= log.log_start) {
-        let front = log.segments.pop_front().expect("there is a front");
-        log.doomed.push(front.base);
-    }
     log.durable_end = log.next_offset;
+    log.drop_segments();
 }
 
 /// Reads from the files the heads of batches whose ends are in memory.

@@ -518,6 +518,8 @@ impl Store {
                 if let Some(partition) = self.partitions[slot.index()].as_mut() {
                     partition.log_starts_pending -= 1;
                 }
+                // The WAL keeps its order: what was appended before the move is durable now, too.
+                self.drop_segments(*slot);
                 events.push(Event::LogStart { slot: *slot, offset: entry.base });
                 self.remove_doomed(*slot);
             }

@@ -354,4 +354,12 @@ impl Store {
         let entry = Entry { flags, ..entry };
         self.wal.push(slot, entry, bytes::Bytes::new(), 0);
     }
+
+    /// Drops what lies below the log start and was not durable when that moved.
+    pub(super) fn drop_segments(&mut self, slot: Slot) {
+        let Some(partition) = self.partitions[slot.index()].as_mut() else { return };
+        let before = partition.log.dirty_bytes();
+        partition.log.drop_segments();
+        self.dirty_bytes -= before - partition.log.dirty_bytes();
+    }
 }

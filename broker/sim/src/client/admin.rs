@@ -18,6 +18,9 @@ use super::{Client, Ctx, Phase};
 use crate::checker::{Checker, Violation};
 use crate::history::{Place, Policy};
 
+/// All that is acknowledged, where the first offset to keep is asked for.
+pub const HIGH_WATERMARK: i64 = -1;
+
 /// A topic of the world.
 #[derive(Clone, Debug)]
 pub struct TopicPlan {
@@ -234,15 +237,21 @@ impl Admin {
                 if partition.error_code == ErrorCode::None {
                     ctx.history.end_offset(asked_us, &place, partition.offset);
                     if self.deletes_records && ctx.random.percent(20) && partition.offset > 0 {
-                        let before = ctx.random.between(0, partition.offset as u64) as i64;
+                        let before = match ctx.random.below(4) {
+                            0 => HIGH_WATERMARK,
+                            1 => partition.offset,
+                            _ => ctx.random.between(0, partition.offset as u64) as i64,
+                        };
                         self.next = Some((place, before));
                     }
                 }
             }
             (Open::DeleteRecords { place }, Response::DeleteRecords(response)) => {
                 let partition = &response.topics[0].partitions[0];
-                if partition.error_code == ErrorCode::None {
-                    ctx.history.delete_done(&place, partition.low_watermark);
+                match partition.error_code {
+                    ErrorCode::None => ctx.history.delete_done(&place, partition.low_watermark),
+                    ErrorCode::KafkaStorageError => ctx.history.delete_failed(&place),
+                    _ => {}
                 }
             }
             (Open::Check, Response::Metadata(response)) => {
