@@ -543,6 +543,28 @@ fn a_log_start_above_segments_that_are_not_durable_never_outlives_what_it_stands
 }
 
 #[test]
+fn a_log_start_waits_for_company_no_longer_than_an_append() {
+    let mut world = World::new(36, 1);
+    world.append(key(0), batch(0, 1, 100, 0));
+    world.settle();
+    // Two producers are answered together, and both are expected again.
+    world.append(key(0), batch(1, 1, 100, 0));
+    world.append(key(1), batch(2, 1, 100, 0));
+    world.end_turn();
+    world.advance(300);
+    world.settle();
+    // Neither comes; somebody deletes records instead.
+    let slot = world.slot(key(0));
+    world.store(key(0)).delete_records(slot, Offset(2)).expect("it is in the log");
+    world.settle();
+    let timeout = world.store(key(0)).next_timeout().expect("something waits");
+    assert_eq!(timeout, world.now.monotonic_us + 150);
+    world.advance(150);
+    world.settle();
+    assert!(!world.store(key(0)).log_start_is_pending(slot));
+}
+
+#[test]
 fn the_last_block_is_vouched_for_when_nothing_follows() {
     let mut world = World::new(17, 1);
     world.append(key(0), batch(0, 1, 100, 0));

@@ -196,11 +196,12 @@ impl Wal {
             return self.retry_at_us;
         }
         let lazy = self.pending.iter().map(|pending| pending.lazy_until_us).min();
-        let lazy = if self.in_flight.is_none() && self.has_file() { lazy.filter(|at| *at > 0) } else { None };
-        let gathering = if self.in_flight.is_none() { self.gathering.next_timeout() } else { None };
+        // Also what nobody counts for company, a log start say, waits for it: and then for no longer.
+        let due = lazy.map(|at| at.max(self.gathering.waits_until(self.pending_bytes)));
+        let due = if self.in_flight.is_none() && self.has_file() { due.filter(|at| *at > 0) } else { None };
         // What waits vouches for the last block when it becomes one itself.
         let vouch = if self.pending.is_empty() { self.vouch_at_us } else { None };
-        [lazy, gathering, vouch, self.retry_at_us].into_iter().flatten().min()
+        [due, vouch, self.retry_at_us].into_iter().flatten().min()
     }
 }
 

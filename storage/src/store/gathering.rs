@@ -43,12 +43,13 @@ impl Gathering {
 
     /// Whether a block with so many bytes may begin.
     pub(super) fn may_begin(&self, now_us: u64, pending_bytes: u64) -> bool {
-        self.pending >= self.expected || now_us >= self.until_us || pending_bytes >= ENOUGH_BYTES
+        now_us >= self.waits_until(pending_bytes)
     }
 
-    /// When a block that waits begins, whoever comes.
-    pub(super) fn next_timeout(&self) -> Option<u64> {
-        (self.pending > 0 && self.pending < self.expected).then_some(self.until_us)
+    /// When a block with so many bytes may begin, whoever comes; 0 if it need not wait.
+    pub(super) fn waits_until(&self, pending_bytes: u64) -> u64 {
+        let enough = self.pending >= self.expected || pending_bytes >= ENOUGH_BYTES;
+        if enough { 0 } else { self.until_us }
     }
 
     pub(super) fn begun(&mut self, now_us: u64) {
@@ -90,10 +91,10 @@ mod tests {
         gathering.appended();
         gathering.ended(BLOCK_US);
         assert!(!gathering.may_begin(BLOCK_US, 1024), "four more are about to come");
-        assert_eq!(gathering.next_timeout(), Some(BLOCK_US + 150));
+        assert_eq!(gathering.waits_until(1024), BLOCK_US + 150);
         (0..4).for_each(|_| gathering.appended());
         assert!(gathering.may_begin(BLOCK_US + 40, 5120));
-        assert_eq!(gathering.next_timeout(), None);
+        assert_eq!(gathering.waits_until(5120), 0);
     }
 
     #[test]
