@@ -565,6 +565,49 @@ fn a_log_start_waits_for_company_no_longer_than_an_append() {
 }
 
 #[test]
+fn what_comes_when_there_is_room_again_is_flushed_in_its_time() {
+    let config = StoreConfig {
+        wal_first_file_bytes: 4 * 4096,
+        checkpoint_interval_us: 3_600_000_000,
+        ..small_config()
+    };
+    let log_config = LogConfig { flush_mode: FlushMode::Interval { ms: 50 }, ..small_log() };
+    let mut world = World::with(37, 1, config, log_config);
+    // The first WAL file has blocks for two appends and a log start, and then one, which is too little for any. There is
+    // no space for a second file.
+    for tag in 0..2 {
+        world.append(key(0), batch(tag, 1, 100, 0));
+        world.settle();
+        world.disk.set_capacity(Some(world.disk.used_bytes()));
+        world.advance(50_000);
+        world.settle();
+    }
+    let slot = world.slot(key(0));
+    world.store(key(0)).delete_records(slot, Offset(1)).expect("it is in the log");
+    world.settle();
+    assert!(!world.store(key(0)).log_start_is_pending(slot));
+    // The block that is to vouch for the last one finds no room, and there is nothing to do but to try again.
+    let written = world.disk.written_bytes[0];
+    world.advance(world.config.wal_vouch_after_us);
+    world.settle();
+    assert_eq!(world.disk.written_bytes[0], written);
+    let retry_us = world.store(key(0)).next_timeout().expect("something waits");
+    assert!(retry_us > world.now.monotonic_us + 900_000, "a second after the last try");
+    // Just before that comes an append that is not due before its interval is over; then there is room.
+    world.advance(retry_us - world.now.monotonic_us - 10_000);
+    world.append(key(0), batch(2, 1, 100, 0));
+    world.settle();
+    let due_us = world.now.monotonic_us + 50_000;
+    world.disk.set_capacity(None);
+    world.advance(10_000);
+    world.settle();
+    assert_eq!(world.store(key(0)).next_timeout(), Some(due_us));
+    world.advance(40_000);
+    world.settle();
+    assert_eq!(world.store(key(0)).offsets(slot).durable_end, Offset(3));
+}
+
+#[test]
 fn the_last_block_is_vouched_for_when_nothing_follows() {
     let mut world = World::new(17, 1);
     world.append(key(0), batch(0, 1, 100, 0));
