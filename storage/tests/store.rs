@@ -284,6 +284,32 @@ fn a_stop_in_order_leaves_nothing_to_replay() {
     assert_eq!(world.read_all(key(0), Offset(0), 1 << 20), all);
 }
 
+/// The last checkpoint of a stop waits for the WAL. One that had been due by its time was a reason not to sleep meanwhile.
+#[test]
+fn a_stop_on_a_full_disk_sleeps_until_it_may_try_again() {
+    let mut world = World::new(38, 1);
+    world.append(key(0), batch(0, 1, 100, 0));
+    world.settle();
+    world.disk.set_capacity(Some(world.disk.used_bytes()));
+    for tag in 1..60 {
+        world.append(key(0), batch(tag, 1, 10_000, 0));
+    }
+    world.settle();
+    let slot = world.slot(key(0));
+    let offsets = world.store(key(0)).offsets(slot);
+    assert!(offsets.durable_end < offsets.log_end, "there is more than the WAL has room for");
+    world.advance(world.config.checkpoint_interval_us + 1);
+    let now = world.now;
+    world.store(key(0)).begin_stop(now);
+    world.settle();
+    assert!(!world.store(key(0)).stopped());
+    world.disk.set_capacity(None);
+    world.stop();
+    let reports = world.start(1);
+    assert_eq!(reports[0].replayed_blocks, 0);
+    assert_eq!(world.read_all(key(0), Offset(0), 1 << 20).len(), 60);
+}
+
 #[test]
 fn nothing_is_removed_behind_the_last_checkpoint_of_a_stop() {
     let mut world = World::new(29, 1);

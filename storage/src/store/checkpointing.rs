@@ -93,8 +93,10 @@ impl Checkpointer {
         matches!(&self.phase, Phase::Syncing { entries, .. } if !wal.is_durable_until(*entries))
     }
 
-    pub(super) fn next_timeout(&self) -> Option<u64> {
+    pub(super) fn next_timeout(&self, stopping: bool) -> Option<u64> {
         match &self.phase {
+            // The last checkpoint waits for the WAL, and for no time.
+            Phase::Idle if stopping => None,
             Phase::Idle => self.next_at_us,
             Phase::Writing { retry_at_us, .. } => *retry_at_us,
             _ => None,
