@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use storage::config::FlushMode;
 use storage::memory_disk::{MemoryDisk, Random};
 use storage::op::FileName;
@@ -22,6 +22,8 @@ const PARTITIONS: u64 = 6;
 struct Promise {
     /// Base offset → batch as it was appended (tag), for all that was appended in this life or before.
     appended: BTreeMap<i64, (u64, i64)>,
+    /// What earlier starts did not find, and a later one still may: (base offset, tag, last offset).
+    lost: BTreeSet<(i64, u64, i64)>,
     acknowledged_end: i64,
     /// Which the store has told to be durable.
     log_start: i64,
@@ -35,6 +37,8 @@ struct Run {
     next_tag: u64,
     /// Shards that have their first checkpoint of this life.
     first_checkpoints: u16,
+    /// Something of this life is durable, so that all know which blocks of earlier ones count.
+    has_begun: bool,
 }
 
 impl Run {
@@ -56,6 +60,7 @@ impl Run {
             promises: BTreeMap::new(),
             next_tag: 1,
             first_checkpoints: 0,
+            has_begun: false,
         }
     }
 
@@ -142,6 +147,7 @@ impl Run {
                     }
                 }
                 Event::Durable { slot, end } => {
+                    self.has_begun = true;
                     if let Some(promise) = self.promise(shard, slot) {
                         promise.acknowledged_end = promise.acknowledged_end.max(end.0);
                     }
@@ -230,7 +236,9 @@ impl Run {
     /// What was never acknowledged may be gone, from some batch on; what is there may stay.
     fn forget_what_was_lost(&mut self) {
         let keys: Vec<PartitionKey> = self.promises.keys().copied().collect();
+        let has_begun = std::mem::take(&mut self.has_begun);
         for key in keys {
+            self.take_back(key, has_begun);
             let slot = self.world.slot(key);
             let offsets = self.world.store(key).offsets(slot);
             let promise = self.promises.get_mut(&key).expect("it is known");
@@ -246,11 +254,34 @@ impl Run {
                 offsets.log_start,
                 promise.log_start
             );
-            promise.appended.retain(|base, _| *base < offsets.log_end.0);
+            let lost = promise.appended.split_off(&offsets.log_end.0);
+            promise.lost.extend(lost.into_iter().map(|(base, (tag, last))| (base, tag, last)));
             promise.acknowledged_end = offsets.log_end.0;
             promise.log_start = offsets.log_start.0;
             let known = self.world.store(key).producer_states(slot).next();
             promise.next_sequence = known.map_or(0, |state| state.last_sequence + 1);
+        }
+    }
+
+    /// What a start did not find, because it came to the disk late, the next may find if the life between has come to
+    /// nothing.
+    fn take_back(&mut self, key: PartitionKey, has_begun: bool) {
+        let lost = &mut self.promises.get_mut(&key).expect("it is known").lost;
+        if has_begun {
+            lost.clear();
+        }
+        if lost.is_empty() {
+            return;
+        }
+        let slot = self.world.slot(key);
+        let start = self.world.store(key).offsets(slot).log_start;
+        let found = self.world.read_all(key, start, 1 << 20);
+        let promise = self.promises.get_mut(&key).expect("it is known");
+        for (base, bytes) in found {
+            let returned = promise.lost.iter().find(|(at, tag, _)| (*at, *tag) == (base, tag_of(&bytes)));
+            if let Some((_, tag, last)) = returned {
+                promise.appended.insert(base, (*tag, *last));
+            }
         }
     }
 
@@ -286,7 +317,7 @@ fn tag_of(batch: &[u8]) -> u64 {
 }
 
 /// Seeds that found something.
-const REGRESSIONS: [u64; 2] = [63, 193];
+const REGRESSIONS: [u64; 3] = [63, 193, 438];
 
 fn seeds(count: u64) -> Vec<u64> {
     match std::env::var("MONEDULA_SEED") {
