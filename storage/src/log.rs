@@ -229,10 +229,11 @@ impl Log {
     }
 
     /// Drops closed segments that lie below the log start as a whole. Those that are not durable stay until they are:
-    /// the WAL has yet to take its entries from them, and a replay that misses one takes the log for damaged.
+    /// the WAL has yet to take its entries from them, and a replay that misses one takes the log for damaged. So do those
+    /// of which a start would not know that they are closed: it would go on in a file that is about to be removed.
     pub fn drop_segments(&mut self) {
         let below = self.log_start.min(self.durable_end);
-        while self.segments.front().is_some_and(|front| front.closed && front.next_offset <= below) {
+        while self.segments.front().is_some_and(|front| front.close_durable && front.next_offset <= below) {
             let front = self.segments.pop_front().expect("there is a front");
             self.doomed.push(front.base);
         }

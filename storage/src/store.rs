@@ -720,8 +720,7 @@ impl Store {
         if self.failed.is_some() {
             return None;
         }
-        let checkpoint =
-            if self.wal.has_file() { self.checkpoint.next_timeout(self.stopping) } else { None };
+        let checkpoint = if self.wal.has_file() { self.checkpoint.next_timeout(self.stopping) } else { None };
         let wal = if self.checkpoint.final_is_taken { None } else { self.wal.next_timeout() };
         let others = [wal, self.flusher.next_timeout(), checkpoint];
         others.into_iter().flatten().chain([self.next_retention_us]).min()

@@ -568,6 +568,32 @@ fn a_log_start_above_segments_that_are_not_durable_never_outlives_what_it_stands
     assert_eq!(world.read_all(key(0), start, 1 << 20).len(), 1);
 }
 
+/// A start goes on in a segment whose closing it does not know of, so its file must stay, whatever the log start is.
+#[test]
+fn a_segment_below_the_log_start_stays_until_its_closing_is_durable() {
+    let mut log_config = LogConfig { segment_bytes: 20 << 10, ..small_log() };
+    log_config.flush_mode = FlushMode::Interval { ms: 60_000 };
+    let mut world = World::with(39, 1, small_config(), log_config);
+    world.append(key(0), batch(0, 1, 17 << 10, 0));
+    world.settle();
+    let slot = world.slot(key(0));
+    assert_eq!(world.store(key(0)).delete_records(slot, Offset(-1)), Ok(Offset(1)));
+    world.end_turn();
+    // While the log start is written, an append begins another segment. It waits for its interval.
+    world.append(key(0), batch(1, 1, 17 << 10, 0));
+    world.settle();
+    assert!(!world.store(key(0)).log_start_is_pending(slot));
+    let file = FileName::Segment { partition: key(0), base: Offset(0) };
+    assert!(world.disk.content(&file).is_some());
+    world.disk.lose_power();
+    world.start(1);
+    for tag in 2..20 {
+        world.append(key(0), batch(tag, 1, 1000, 0));
+    }
+    world.checkpoint();
+    assert_eq!(world.read_all(key(0), Offset(1), 1 << 20).len(), 18);
+}
+
 #[test]
 fn a_log_start_waits_for_company_no_longer_than_an_append() {
     let mut world = World::new(36, 1);

@@ -80,7 +80,11 @@ fn what_is_acknowledged_from_memory_can_be_deleted() {
         options.deletes_records = true;
         options.admin_interval_us = 20_000;
         let outcome = run_seed(seed, options, false);
-        assert_eq!(outcome.violations, [], "seed {seed}, flushed every 400 ms, with an administrator who deletes");
+        assert_eq!(
+            outcome.violations,
+            [],
+            "seed {seed}, flushed every 400 ms, with an administrator who deletes"
+        );
         deleted += outcome.deletions;
     }
     assert!(deleted > 0, "nobody has deleted anything");

@@ -38,6 +38,7 @@ pub(super) fn entry(log: &mut Log, entry: &Entry, payload: Option<&Bytes>) -> Ap
             }
             if entry.flags & ROLLED != 0 && entry.base == log.next_offset {
                 log.roll();
+                log.note_close(entry.base);
             }
             log.advance_log_start(entry.base);
             Applied::Nothing
@@ -156,6 +157,7 @@ fn place(log: &mut Log, entry: &Entry, header: &BatchHeader, at: u32) -> bool {
         None if entry.segment != log.next_offset || position != 0 => return false,
         None => {
             log.roll();
+            log.note_close(entry.segment);
             log.segments.push_back(Segment::new(entry.segment));
         }
     }

@@ -11,7 +11,7 @@ use crate::config::{FlushMode, mutated};
 use crate::log::Placed;
 use crate::op::{BLOCK_BYTES, DiskError, DiskErrorKind, FileName, OpKind};
 use crate::types::{Lsn, Now, Offset, PartitionKey, Slot};
-use crate::wal::{BlockBuilder, BlockPlace, Entry, EntryKind, OPENS_BYPASS, salt};
+use crate::wal::{BlockBuilder, BlockPlace, Entry, EntryKind, OPENS_BYPASS, ROLLED, salt};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -518,6 +518,9 @@ impl Store {
             EntryKind::LogStart => {
                 if let Some(partition) = self.partitions[slot.index()].as_mut() {
                     partition.log_starts_pending -= 1;
+                    if entry.flags & ROLLED != 0 {
+                        partition.log.note_close(entry.base);
+                    }
                 }
                 // The WAL keeps its order: what was appended before the move is durable now, too.
                 self.drop_segments(*slot);
