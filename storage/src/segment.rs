@@ -36,6 +36,8 @@ pub struct Segment {
     /// Appends may go to the file before they are durable. A start never appends to such a segment: a write of
     /// the process that died may still be on its way to it.
     pub bypass_open: bool,
+    /// An entry that says so is in a block, durable or not.
+    pub opens_bypass: bool,
     /// Timestamp of the first batch, ms since 1970, for rolling by age; −1 if unknown.
     pub first_timestamp: i64,
     /// Largest timestamp, ms since 1970; −1 if there is none.
@@ -63,6 +65,7 @@ impl Segment {
             close_durable: false,
             sealed: false,
             bypass_open: false,
+            opens_bypass: false,
             first_timestamp: -1,
             max_timestamp: -1,
             index: SparseIndex::default(),

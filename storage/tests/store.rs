@@ -419,6 +419,29 @@ fn large_appends_are_written_once() {
     assert_eq!(world.disk.rewritten_blocks, 0);
 }
 
+/// A bypassing write of a killed process may land late, so a start closes each segment that was open for one. It did not
+/// know that where a checkpoint had been taken while the entry that opens the segment was pending or in flight.
+#[test]
+fn a_segment_open_for_bypass_is_closed_by_a_start_whenever_the_checkpoint_was_taken() {
+    for in_flight in [false, true] {
+        let mut world = World::new(40, 1);
+        world.append(key(0), batch(0, 1, 100, 0));
+        world.settle();
+        world.append(key(0), batch(1, 1, 30_000, 0));
+        if in_flight {
+            world.end_turn();
+        }
+        world.checkpoint();
+        let checkpoint = FileName::Checkpoint { shard: 0, incarnation: 1, which: Which::A };
+        assert!(world.disk.content(&checkpoint).is_some());
+        // From here on appends may bypass.
+        world.disk.lose_power();
+        let recovered = world.recover(1);
+        let active = recovered[0].partitions[0].segments.back().expect("it holds two batches");
+        assert!(active.closed, "in flight: {in_flight}");
+    }
+}
+
 #[test]
 fn a_full_disk_holds_data_in_memory_and_goes_on_when_there_is_room() {
     let mut world = World::new(14, 1);

@@ -28,7 +28,14 @@ pub(super) enum Applied {
 /// Takes up an entry.
 pub(super) fn entry(log: &mut Log, entry: &Entry, payload: Option<&Bytes>) -> Applied {
     match entry.kind {
-        EntryKind::Data | EntryKind::Direct if entry.next <= log.next_offset => Applied::Nothing,
+        EntryKind::Data | EntryKind::Direct if entry.next <= log.next_offset => {
+            // The checkpoint that held its batches may have been taken before this was known.
+            let opens = entry.kind == EntryKind::Direct || entry.flags & OPENS_BYPASS != 0;
+            if let Some(segment) = log.segment_mut(entry.segment) {
+                segment.bypass_open |= opens;
+            }
+            Applied::Nothing
+        }
         EntryKind::Data | EntryKind::Direct if entry.base > log.next_offset => Applied::Damaged,
         EntryKind::Data => payload.map_or(Applied::Damaged, |payload| data(log, entry, payload)),
         EntryKind::Direct => payload.map_or(Applied::Damaged, |payload| direct(log, entry, payload)),

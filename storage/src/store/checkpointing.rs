@@ -356,7 +356,7 @@ fn segment_state(segment: &Segment, drop_tail: bool) -> SegmentV1 {
         synced: segment.written,
         closed: segment.closed,
         sealed: segment.sealed,
-        bypass_open: segment.bypass_open,
+        bypass_open: segment.bypass_open || segment.opens_bypass,
         first_timestamp: segment.first_timestamp,
         max_timestamp: segment.max_timestamp,
         index: index.iter().map(|e| (e.offset.0, e.position, e.max_timestamp_before)).collect(),

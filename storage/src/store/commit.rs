@@ -420,6 +420,7 @@ impl Store {
         } else {
             if entry.length >= bypass_bytes_min {
                 entry.flags |= OPENS_BYPASS;
+                segment.opens_bypass = true;
             }
             builder.add(entry, segment.tail.slice(entry.position, end));
         }
