@@ -150,6 +150,20 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Makes a folder below `root` with its parents, durably.
+pub(super) fn make_directory(root: &Path, folder: &Path) -> io::Result<()> {
+    if folder == root || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().expect("a folder below the root has a parent");
+    make_directory(root, parent)?;
+    match fs::create_dir(folder) {
+        // If another thread was faster its sync may still be under way, so this one syncs as well.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_directory(parent),
+    }
+}
+
 fn make_root(root: &Path) -> Result<(), DirectoryError> {
     match fs::metadata(root) {
         Ok(found) if found.is_dir() => Ok(()),

@@ -1,18 +1,14 @@
 //! Carries out operations, each in a task of its own, and hands in each answer once.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::fs::File;
 use std::rc::Rc;
-
-use glommio::sync::Semaphore;
+use std::sync::Arc;
 
 use super::directory::DataDirectory;
 use super::files::Files;
 use super::{reader, small_files, writer};
 use crate::op::{DiskError, Done, FileName, Op, OpKind, Outcome};
-
-/// Operations on helper threads at a time, per shard; the rest wait in the executor, in order.
-const HELPER_JOBS_MAX: u64 = 8;
 
 /// How a write is made durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,10 +31,7 @@ impl std::fmt::Display for SyncMethod {
 /// The disk of one shard: everything but the blocks that [`BlockWriter`](super::BlockWriter) makes ready. Lives in an
 /// executor.
 pub struct Disk {
-    pub(super) root: PathBuf,
-    pub(super) direct_io: bool,
-    pub(super) files: Files,
-    helpers: Semaphore,
+    files: Files,
     in_flight: Cell<usize>,
     answer: Box<dyn Fn(Done)>,
 }
@@ -48,10 +41,7 @@ impl Disk {
     /// every op, from a task of this executor.
     pub fn new(directory: &DataDirectory, files_max: usize, answer: impl Fn(Done) + 'static) -> Rc<Disk> {
         Rc::new(Disk {
-            root: directory.root().to_path_buf(),
-            direct_io: directory.direct_io(),
-            files: Files::new(files_max),
-            helpers: Semaphore::new(HELPER_JOBS_MAX),
+            files: Files::new(directory, files_max),
             in_flight: Cell::new(0),
             answer: Box::new(answer),
         })
@@ -79,41 +69,37 @@ impl Disk {
         self.files.close_idle();
     }
 
+    /// A descriptor for reads through the page cache, and for `sendfile`.
+    pub async fn open_for_read(&self, name: &FileName) -> Result<Arc<File>, DiskError> {
+        self.files.open_for_read(name).await
+    }
+
     async fn perform(&self, kind: OpKind) -> Result<Outcome, DiskError> {
         match kind {
             OpKind::PrepareWal { file, bytes, recycle } => {
-                writer::prepare_wal(self, file, bytes, recycle).await.map(unit)
+                writer::prepare_wal(&self.files, file, bytes, recycle).await.map(unit)
             }
             OpKind::WriteWal { .. } => unreachable!("a shard writes its WAL by a ring of its own"),
             OpKind::WriteSegment { file, position, parts, flush } => {
-                writer::write_segment(self, file, position, parts).await?;
+                writer::write_segment(&self.files, file, position, parts).await?;
                 if flush {
-                    writer::sync_segments(self, vec![file]).await?;
+                    writer::sync_segments(&self.files, vec![file]).await?;
                 }
                 Ok(Outcome::Unit)
             }
-            OpKind::SyncSegments { files } => writer::sync_segments(self, files).await.map(unit),
-            OpKind::SealSegment { file, length } => writer::seal_segment(self, file, length).await.map(unit),
-            OpKind::ReadBytes { slice } => reader::read_bytes(self, slice).await.map(Outcome::Bytes),
-            OpKind::Locate(locate) => reader::locate(self, locate).await.map(Outcome::Located),
-            OpKind::WriteFile { file, parts } => small_files::write(self, file, parts).await.map(unit),
-            OpKind::ReadFile { file } => small_files::read(self, file).await.map(Outcome::Bytes),
-            OpKind::Remove { files } => small_files::remove(self, files).await.map(unit),
+            OpKind::SyncSegments { files } => writer::sync_segments(&self.files, files).await.map(unit),
+            OpKind::SealSegment { file, length } => {
+                writer::seal_segment(&self.files, file, length).await.map(unit)
+            }
+            OpKind::ReadBytes { slice } => reader::read_bytes(&self.files, slice).await.map(Outcome::Bytes),
+            OpKind::Locate(locate) => reader::locate(&self.files, locate).await.map(Outcome::Located),
+            OpKind::WriteFile { file, parts } => small_files::write(&self.files, file, parts).await.map(unit),
+            OpKind::ReadFile { file } => small_files::read(&self.files, file).await.map(Outcome::Bytes),
+            OpKind::Remove { files } => small_files::remove(&self.files, files).await.map(unit),
             OpKind::RemovePartition { partition } => {
-                small_files::remove_partition(self, partition).await.map(unit)
+                small_files::remove_partition(&self.files, partition).await.map(unit)
             }
         }
-    }
-
-    pub(super) fn path(&self, file: &FileName) -> PathBuf {
-        self.root.join(file.path())
-    }
-
-    /// Runs something that may block on a helper thread, when one of this shard's share is free.
-    pub(super) async fn help<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        // The semaphore is never closed: it goes with the disk that this borrows.
-        let _turn = self.helpers.acquire_permit(1).await.expect("the semaphore lives as long as the disk");
-        glommio::executor().spawn_blocking(job).await
     }
 }
 
@@ -204,7 +190,7 @@ mod tests {
                 let queue = answers.clone();
                 let mut disk =
                     Disk::new(&directory, files_max, move |done| queue.borrow_mut().push_back(done));
-                Rc::get_mut(&mut disk).expect("nobody else has it yet").direct_io &= direct_io;
+                Rc::get_mut(&mut disk).expect("nobody else has it yet").files.direct_io &= direct_io;
                 let mut writer = BlockWriter::new(&directory, SyncMethod::Fdatasync);
                 writer.direct_io &= direct_io;
                 let writer = RefCell::new(writer);
@@ -289,7 +275,7 @@ mod tests {
             let first = vec![block(1, 1)];
             bench.run(OpKind::WriteSegment { file: SEGMENT, position: 0, parts: first, flush: false }).await;
             let write = prepare(4096).expect(sound);
-            assert_eq!(write.is_some(), bench.disk.direct_io);
+            assert_eq!(write.is_some(), bench.disk.files.direct_io);
             let Some(write) = write else { return };
             let (written, flushed) = write.perform();
             bench.writer.borrow_mut().finish(write, written, flushed).expect(sound);

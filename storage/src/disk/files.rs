@@ -1,23 +1,31 @@
-//! Open descriptors of one shard, the least recently used closed first.
+//! The files of one shard: open descriptors, the least recently used closed first, and the helper threads that may wait for
+//! the disk.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use glommio::io::DmaFile;
+use glommio::sync::Semaphore;
 
-use super::executor::Disk;
-use super::small_files::make_directory;
-use super::{directory::sync_directory, disk_error};
+use super::directory::{DataDirectory, make_directory, sync_directory};
+use super::disk_error;
 use crate::op::{DiskError, FileName};
 
-/// Descriptors by name.
+/// Operations on helper threads at a time, per shard; the rest wait in the executor, in order.
+const HELPER_JOBS_MAX: u64 = 8;
+
+/// What operations work with.
 pub(super) struct Files {
+    pub(super) root: PathBuf,
+    pub(super) direct_io: bool,
+    helpers: Semaphore,
+    /// Descriptors by name.
     open: RefCell<BTreeMap<FileName, OpenFile>>,
     files_max: usize,
     uses: Cell<u64>,
@@ -33,9 +41,12 @@ struct OpenFile {
 }
 
 impl Files {
-    pub(super) fn new(files_max: usize) -> Files {
+    pub(super) fn new(directory: &DataDirectory, files_max: usize) -> Files {
         assert!(files_max >= 8, "a shard works on several files at once");
         Files {
+            root: directory.root().to_path_buf(),
+            direct_io: directory.direct_io(),
+            helpers: Semaphore::new(HELPER_JOBS_MAX),
             open: RefCell::new(BTreeMap::new()),
             // An entry may hold two descriptors.
             files_max: files_max / 2,
@@ -73,12 +84,21 @@ impl Files {
             open.remove(&oldest.expect("a full cache has an oldest entry"));
         }
     }
-}
 
-impl Disk {
+    pub(super) fn path(&self, file: &FileName) -> PathBuf {
+        self.root.join(file.path())
+    }
+
+    /// Runs something that may block on a helper thread, when one of this shard's share is free.
+    pub(super) async fn help<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        // The semaphore is never closed: it goes with what this borrows.
+        let _turn = self.helpers.acquire_permit(1).await.expect("the semaphore lives as long as its files");
+        glommio::executor().spawn_blocking(job).await
+    }
+
     /// A descriptor for reads through the page cache, and for `sendfile`.
-    pub async fn open_for_read(&self, name: &FileName) -> Result<Arc<File>, DiskError> {
-        match self.files.get(name) {
+    pub(super) async fn open_for_read(&self, name: &FileName) -> Result<Arc<File>, DiskError> {
+        match self.get(name) {
             Some((file, _)) => Ok(file),
             None => self.open(*name, false).await,
         }
@@ -86,7 +106,7 @@ impl Disk {
 
     /// A descriptor for any use; makes the file and its folder if `create`, durably.
     pub(super) async fn open(&self, name: FileName, create: bool) -> Result<Arc<File>, DiskError> {
-        if let Some((file, _)) = self.files.get(&name) {
+        if let Some((file, _)) = self.get(&name) {
             return Ok(file);
         }
         let path = self.path(&name);
@@ -96,13 +116,13 @@ impl Disk {
             .await
             .map_err(|error| disk_error(&name, error))?;
         let file = Arc::new(file);
-        self.files.put(name, file.clone(), None);
+        self.put(name, file.clone(), None);
         Ok(file)
     }
 
     /// A descriptor for direct writes.
     pub(super) async fn open_direct(&self, name: FileName, create: bool) -> Result<Rc<DmaFile>, DiskError> {
-        if let Some((_, Some(file))) = self.files.get(&name) {
+        if let Some((_, Some(file))) = self.get(&name) {
             return Ok(file);
         }
         let buffered = self.open(name, create).await?;
@@ -112,7 +132,7 @@ impl Disk {
         let path = format!("/proc/self/fd/{}", buffered.as_raw_fd());
         let direct = options.dma_open(path).await.map_err(|error| disk_error(&name, error.into()))?;
         let direct = Rc::new(direct);
-        self.files.put(name, buffered, Some(direct.clone()));
+        self.put(name, buffered, Some(direct.clone()));
         Ok(direct)
     }
 }

@@ -7,18 +7,18 @@ use std::os::unix::fs::FileExt;
 use bytes::Bytes;
 
 use super::disk_error;
-use super::executor::Disk;
+use super::files::Files;
 use crate::locate::{LocateStep, LocateWalk};
 use crate::op::{DiskError, FileSlice, LocateOp, LocatedRange};
 
-pub(super) async fn read_bytes(disk: &Disk, slice: FileSlice) -> Result<Bytes, DiskError> {
+pub(super) async fn read_bytes(disk: &Files, slice: FileSlice) -> Result<Bytes, DiskError> {
     let file = disk.open_for_read(&slice.file).await?;
     disk.help(move || read_up_to(&file, slice.position, slice.length as usize))
         .await
         .map_err(|error| disk_error(&slice.file, error))
 }
 
-pub(super) async fn locate(disk: &Disk, op: LocateOp) -> Result<LocatedRange, DiskError> {
+pub(super) async fn locate(disk: &Files, op: LocateOp) -> Result<LocatedRange, DiskError> {
     let file = disk.open_for_read(&op.file).await?;
     disk.help(move || {
         let mut walk = LocateWalk::new(&op);

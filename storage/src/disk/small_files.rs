@@ -2,20 +2,19 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
 
 use bytes::Bytes;
 
-use super::directory::sync_directory;
+use super::directory::{make_directory, sync_directory};
 use super::disk_error;
-use super::executor::Disk;
+use super::files::Files;
 use crate::op::{DiskError, FileName, partition_directory};
 use crate::types::PartitionKey;
 
-pub(super) async fn write(disk: &Disk, name: FileName, parts: Vec<Bytes>) -> Result<(), DiskError> {
+pub(super) async fn write(disk: &Files, name: FileName, parts: Vec<Bytes>) -> Result<(), DiskError> {
     let root = disk.root.clone();
     let path = disk.path(&name);
-    disk.files.forget(|file| *file == name);
+    disk.forget(|file| *file == name);
     disk.help(move || {
         let folder = path.parent().expect("a file of a volume has a folder");
         make_directory(&root, folder)?;
@@ -30,13 +29,13 @@ pub(super) async fn write(disk: &Disk, name: FileName, parts: Vec<Bytes>) -> Res
     .map_err(|error| disk_error(&name, error))
 }
 
-pub(super) async fn read(disk: &Disk, name: FileName) -> Result<Bytes, DiskError> {
+pub(super) async fn read(disk: &Files, name: FileName) -> Result<Bytes, DiskError> {
     let path = disk.path(&name);
     disk.help(move || fs::read(path)).await.map(Bytes::from).map_err(|error| disk_error(&name, error))
 }
 
-pub(super) async fn remove(disk: &Disk, names: Vec<FileName>) -> Result<(), DiskError> {
-    disk.files.forget(|file| names.contains(file));
+pub(super) async fn remove(disk: &Files, names: Vec<FileName>) -> Result<(), DiskError> {
+    disk.forget(|file| names.contains(file));
     let paths: Vec<_> = names.iter().map(|name| (*name, disk.path(name))).collect();
     disk.help(move || {
         paths.into_iter().try_for_each(|(name, path)| {
@@ -46,8 +45,8 @@ pub(super) async fn remove(disk: &Disk, names: Vec<FileName>) -> Result<(), Disk
     .await
 }
 
-pub(super) async fn remove_partition(disk: &Disk, partition: PartitionKey) -> Result<(), DiskError> {
-    disk.files.forget(|file| match file {
+pub(super) async fn remove_partition(disk: &Files, partition: PartitionKey) -> Result<(), DiskError> {
+    disk.forget(|file| match file {
         FileName::Segment { partition: of, .. } | FileName::Index { partition: of, .. } => *of == partition,
         FileName::Wal { .. } | FileName::Checkpoint { .. } => false,
     });
@@ -55,20 +54,6 @@ pub(super) async fn remove_partition(disk: &Disk, partition: PartitionKey) -> Re
     disk.help(move || none_is_fine(fs::remove_dir_all(path)))
         .await
         .map_err(|error| disk_error(&partition, error))
-}
-
-/// Makes a folder below `root` with its parents, durably.
-pub(super) fn make_directory(root: &Path, folder: &Path) -> io::Result<()> {
-    if folder == root || folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().expect("a folder below the root has a parent");
-    make_directory(root, parent)?;
-    match fs::create_dir(folder) {
-        // If another thread was faster its sync may still be under way, so this one syncs as well.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_directory(parent),
-    }
 }
 
 fn none_is_fine(result: io::Result<()>) -> io::Result<()> {

@@ -10,17 +10,16 @@ use bytes::Bytes;
 use glommio::io::DmaFile;
 
 use super::aligned::{AlignedBuffer, direct_length, gather};
-use super::directory::sync_directory;
+use super::directory::{make_directory, sync_directory};
 use super::disk_error;
-use super::executor::Disk;
-use super::small_files::make_directory;
+use super::files::Files;
 use crate::op::{BLOCK_BYTES, DiskError, FileName};
 
 /// Zeros that are written at once.
 const ZEROS_BYTES: usize = 1 << 20;
 
 pub(super) async fn prepare_wal(
-    disk: &Disk,
+    disk: &Files,
     name: FileName,
     bytes: u64,
     recycle: Option<FileName>,
@@ -30,7 +29,7 @@ pub(super) async fn prepare_wal(
     let path = disk.path(&name);
     let old = recycle.map(|file| disk.path(&file));
     let direct_io = disk.direct_io;
-    disk.files.forget(|file| Some(*file) == recycle);
+    disk.forget(|file| Some(*file) == recycle);
     disk.help(move || {
         let folder = path.parent().expect("a WAL file has a folder");
         match old {
@@ -61,7 +60,7 @@ fn fill_with_zeros(path: &Path, bytes: u64, direct_io: bool) -> io::Result<()> {
 }
 
 pub(super) async fn write_segment(
-    disk: &Disk,
+    disk: &Files,
     name: FileName,
     position: u64,
     parts: Vec<Bytes>,
@@ -74,7 +73,7 @@ pub(super) async fn write_segment(
     write_direct(&name, &file, position, &parts).await
 }
 
-pub(super) async fn sync_segments(disk: &Disk, names: Vec<FileName>) -> Result<(), DiskError> {
+pub(super) async fn sync_segments(disk: &Files, names: Vec<FileName>) -> Result<(), DiskError> {
     for name in names {
         let file = disk.open(name, false).await?;
         disk.help(move || file.sync_data()).await.map_err(|error| disk_error(&name, error))?;
@@ -82,7 +81,7 @@ pub(super) async fn sync_segments(disk: &Disk, names: Vec<FileName>) -> Result<(
     Ok(())
 }
 
-pub(super) async fn seal_segment(disk: &Disk, name: FileName, length: u64) -> Result<(), DiskError> {
+pub(super) async fn seal_segment(disk: &Files, name: FileName, length: u64) -> Result<(), DiskError> {
     let file = disk.open(name, false).await?;
     disk.help(move || file.set_len(length).and_then(|()| file.sync_data()))
         .await
@@ -107,7 +106,7 @@ async fn write_direct(
 }
 
 async fn write_buffered(
-    disk: &Disk,
+    disk: &Files,
     name: FileName,
     file: Arc<File>,
     position: u64,
