@@ -285,6 +285,10 @@ impl Consumer {
                 return;
             }
         }
+        if reader.told.is_none() || reader.told != reader.position {
+            // It was sent elsewhere since it asked, so this is no answer to where it is now.
+            return;
+        }
         reader.end = data.high_watermark;
         let bytes: Vec<u8> = data.records.map(|records| flatten(records.parts)).unwrap_or_default();
         let (batches, wrong) = read_batches(&bytes);
