@@ -2,7 +2,8 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -286,21 +287,15 @@ fn floor(args: FloorArgs) -> Result<u8, String> {
     Ok(0)
 }
 
-/// Set by Ctrl-C and by what stops a service.
-static STOP: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn stop(_: libc::c_int) {
-    STOP.store(true, Ordering::Relaxed);
-}
-
 fn echo(args: EchoArgs) -> Result<u8, String> {
     let wrong = |error: std::io::Error| format!("{}: {error}", args.address);
     let listener = TcpListener::bind(&args.address).map_err(|error| {
         format!("{}: name an address of this machine and a free port, like 0.0.0.0:9777", wrong(error))
     })?;
+    // Set by Ctrl-C and by what stops a service.
+    let stop = Arc::new(AtomicBool::new(false));
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler does nothing but store to an atomic, which a handler may.
-        unsafe { libc::signal(signal, stop as *const () as libc::sighandler_t) };
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(wrong)?;
     }
     let address = listener.local_addr().map_err(wrong)?;
     println!(
@@ -308,7 +303,7 @@ fn echo(args: EchoArgs) -> Result<u8, String> {
         address.port()
     );
     let say = |Ended { peer, messages, why }: Ended| println!("{peer} {messages} round trips, {why}");
-    echo::serve(&listener, Bounds::default(), &STOP, say).map_err(wrong)?;
+    echo::serve(&listener, Bounds::default(), &stop, say).map_err(wrong)?;
     println!("stopped");
     Ok(0)
 }
